@@ -1,0 +1,315 @@
+# libgshim: build, checks, packaging.  GNU make; everything built goes below $(O).
+#
+#   make                 $(O)/libgshim.so and $(O)/libgshim.a
+#   make check           everything that decides whether a change may go in
+#   make demo            real programs, natively and under the preload, side by side
+#   make bench           speed against NPTL (and Go's runtime where go is installed)
+#   make soak            the stress programs for long (SOAK_SECONDS), every application
+#   make lint fmt docs   house rules; clang-format; the tables in LD_PRELOAD.md
+#   make install         PREFIX, DESTDIR, libdir, includedir, mandir are honoured
+#   make deps            install the Debian packages that the targets above need
+#
+# A second compiler: make CC=clang O=.build-clang.  Parts of check by name: check-unit,
+# check-conform, check-stress, check-apps, check-clang.  V=1 shows the commands.
+
+O        ?= .build
+PREFIX   ?= /usr/local
+libdir   ?= $(PREFIX)/lib
+includedir ?= $(PREFIX)/include
+mandir   ?= $(PREFIX)/share/man
+VERSION  := 0.1.0
+SOVERSION := 0
+
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+ifeq ($(origin CXX),default)
+CXX := $(if $(findstring clang,$(CC)),clang++,g++)
+endif
+
+# The CPU that the compiler builds for picks the folder below arch/.
+MACHINE := $(shell $(CC) -dumpmachine 2>/dev/null || uname -m)
+ARCH    ?= $(firstword $(subst -, ,$(MACHINE)))
+
+V ?= 0
+Q := $(if $(filter 0,$(V)),@,)
+say = $(if $(filter 0,$(V)),@printf '  %-7s %s\n' '$(1)' '$(2)',@:)
+
+# ---- sources ---------------------------------------------------------------------------
+
+C_SRCS := $(wildcard shim/rt/*.c shim/sync/*.c shim/posix/*.c shim/libc/*.c shim/os/*.c \
+                     preempt/*.c arch/$(ARCH)/*.c)
+C_SRCS := $(filter-out %_windows.c %/windows.c,$(C_SRCS))
+S_SRCS := $(wildcard arch/$(ARCH)/*.S)
+DEFS   := $(wildcard shim/posix/*.def)
+
+OBJ    := $(O)/obj
+OBJS   := $(C_SRCS:%.c=$(OBJ)/%.o) $(S_SRCS:%.S=$(OBJ)/%.S.o)
+# What unit tests link: all but the interposed entry points, so that Criterion's own
+# threads stay NPTL's.
+CORE_OBJS := $(filter-out $(OBJ)/shim/posix/%,$(OBJS))
+
+# ---- flags -----------------------------------------------------------------------------
+
+WARN   := -Wall -Wextra -Wshadow -Wstrict-prototypes
+WERROR ?= -Werror
+OPT    ?= -O2 -g
+CPPFLAGS += -I. -Iarch/$(ARCH) -D_GNU_SOURCE -U_FORTIFY_SOURCE
+
+# -fno-plt: every call to libc is bound at load time (-z now), so the lazy-binding
+# resolver never runs on a small stack or inside the scheduler.
+# -ftls-model=initial-exec: one load through %fs, no __tls_get_addr, which may allocate.
+# -fno-stack-protector: runtime code runs while %fs moves from one thread to another.
+# -fexceptions, -fasynchronous-unwind-tables: cancellation and gdb unwind our frames.
+GSHIM_CFLAGS := -std=gnu11 -fPIC -fvisibility=hidden -fno-stack-protector -fexceptions \
+    -fasynchronous-unwind-tables -fno-plt -fno-strict-aliasing -fno-common \
+    -ftls-model=initial-exec $(WARN) $(WERROR)
+
+# INITFIRST=-Wl,-z,initfirst would run our constructor before every other library's.
+INITFIRST ?=
+GSHIM_LDFLAGS := -shared -Wl,-soname,libgshim.so.$(SOVERSION) -Wl,-z,now -Wl,-z,relro \
+    -Wl,-z,nodelete -Wl,-z,noexecstack -Wl,--no-undefined -Wl,-Bsymbolic-functions \
+    $(INITFIRST)
+GSHIM_LIBS :=
+
+# Test programs are ordinary programs: nothing of the above but the warnings.
+T_CFLAGS   := -std=gnu11 $(WARN) $(WERROR) -pthread
+T_CXXFLAGS := -std=gnu++20 -Wall -Wextra $(WERROR) -pthread
+T_LIBS     := -lm -ldl -lrt
+
+# ---- the library -----------------------------------------------------------------------
+
+.PHONY: all
+all: $(O)/libgshim.so $(O)/libgshim.a
+
+$(O)/libgshim.so: $(O)/libgshim.so.$(SOVERSION)
+	$(Q)ln -sf $(<F) $@
+
+$(O)/libgshim.so.$(SOVERSION): $(O)/libgshim.so.$(VERSION)
+	$(Q)ln -sf $(<F) $@
+
+$(O)/libgshim.so.$(VERSION): $(OBJS) $(O)/gshim.map
+	$(call say,LD,$@)
+	$(Q)$(CC) $(GSHIM_LDFLAGS) $(LDFLAGS) -Wl,--version-script=$(O)/gshim.map \
+	    -o $@ $(OBJS) $(GSHIM_LIBS)
+
+$(O)/libgshim.a: $(OBJS)
+	$(call say,AR,$@)
+	$(Q)rm -f $@ && $(AR) rcs $@ $(OBJS)
+
+# Exported: the first argument of every row of the tables, pass-throughs excepted.  No
+# version names, so that one definition serves every symbol version a binary may ask for.
+$(O)/gshim.map: $(DEFS) Makefile | $(O)/
+	$(call say,GEN,$@)
+	$(Q){ echo '{ global:'; \
+	    sed -n '/^GSHIM_PASS(/d; s/^GSHIM_[A-Z_]*(\([A-Za-z0-9_]*\).*/    \1;/p' $(DEFS); \
+	    echo '  local: *; };'; } > $@
+
+$(OBJ)/%.o: %.c $(O)/flags
+	@mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(Q)$(CC) $(CPPFLAGS) $(GSHIM_CFLAGS) $(OPT) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(OBJ)/%.S.o: %.S $(O)/flags
+	@mkdir -p $(@D)
+	$(call say,AS,$<)
+	$(Q)$(CC) $(CPPFLAGS) -fPIC $(OPT) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+# Rebuild when the compiler or its flags change.
+FLAGS_NOW := $(CC) $(CPPFLAGS) $(GSHIM_CFLAGS) $(OPT) $(CFLAGS) $(GSHIM_LDFLAGS) \
+    $(LDFLAGS)
+$(O)/flags: FORCE | $(O)/
+	@printf '%s\n' '$(FLAGS_NOW)' | cmp -s - $@ || printf '%s\n' '$(FLAGS_NOW)' > $@
+
+$(O)/ $(O)/conform/ $(O)/stress/ $(O)/unit/:
+	@mkdir -p $@
+
+.PHONY: FORCE
+FORCE:
+-include $(OBJS:.o=.d)
+
+# ---- test programs ---------------------------------------------------------------------
+
+UNIT     := $(patsubst compat-tests/%.c,$(O)/%,$(wildcard compat-tests/unit/test_*.c))
+CONF_C   := $(patsubst compat-tests/%.c,$(O)/%,$(filter-out compat-tests/conform/lib_%,\
+              $(wildcard compat-tests/conform/*.c)))
+CONF_CXX := $(patsubst compat-tests/%.cc,$(O)/%,$(wildcard compat-tests/conform/*.cc))
+CONF_SO  := $(patsubst compat-tests/%.c,$(O)/%.so,\
+              $(wildcard compat-tests/conform/lib_*.c))
+CONF     := $(CONF_C) $(CONF_CXX)
+STRESS   := $(patsubst compat-tests/%.c,$(O)/%,$(wildcard compat-tests/stress/*.c))
+
+# libgshim stands before libc in the lookup order, as under LD_PRELOAD.
+LINKED    = -L$(O) -Wl,--no-as-needed -lgshim -Wl,--as-needed -Wl,-rpath,'$$ORIGIN/..'
+T_DEPS    = -MMD -MP -MF $@.d -MT $@
+T_CC      = $(CC) $(CPPFLAGS) $(T_CFLAGS) $(OPT) $(CFLAGS) $(T_DEPS) -o $@ $<
+T_CXX     = $(CXX) $(CPPFLAGS) $(T_CXXFLAGS) $(OPT) $(CXXFLAGS) $(T_DEPS) -o $@ $<
+
+# An archive, so that a test takes only the objects it names and may replace the others.
+$(O)/libgshim-core.a: $(CORE_OBJS)
+	$(call say,AR,$@)
+	$(Q)rm -f $@ && $(AR) rcs $@ $(CORE_OBJS)
+
+$(UNIT): $(O)/%: compat-tests/%.c $(O)/libgshim-core.a | $(O)/unit/
+	$(call say,UNIT,$@)
+	$(Q)$(T_CC) $(O)/libgshim-core.a -lcriterion $(T_LIBS)
+
+$(O)/driver: compat-tests/driver.c | $(O)/
+	$(call say,CC,$@)
+	$(Q)$(T_CC) -lcriterion $(T_LIBS)
+
+$(CONF_C) $(STRESS): $(O)/%: compat-tests/%.c | $(O)/conform/ $(O)/stress/
+	$(call say,CC,$@)
+	$(Q)$(T_CC) $(T_LIBS)
+
+$(CONF_CXX): $(O)/%: compat-tests/%.cc | $(O)/conform/
+	$(call say,CXX,$@)
+	$(Q)$(T_CXX) $(T_LIBS)
+
+$(CONF_C:=-linked): $(O)/%-linked: compat-tests/%.c $(O)/libgshim.so | $(O)/conform/
+	$(call say,CC,$@)
+	$(Q)$(T_CC) $(LINKED) $(T_LIBS)
+
+$(CONF_CXX:=-linked): $(O)/%-linked: compat-tests/%.cc $(O)/libgshim.so | $(O)/conform/
+	$(call say,CXX,$@)
+	$(Q)$(T_CXX) $(LINKED) $(T_LIBS)
+
+$(CONF_SO): $(O)/%.so: compat-tests/%.c | $(O)/conform/
+	$(call say,CC,$@)
+	$(Q)$(T_CC) -fPIC -shared $(T_LIBS)
+
+-include $(wildcard $(O)/unit/*.d $(O)/conform/*.d $(O)/stress/*.d $(O)/driver.d)
+
+.PHONY: tests
+tests: all $(UNIT) $(CONF) $(CONF:=-linked) $(CONF_SO) $(STRESS) \
+    $(if $(wildcard compat-tests/driver.c),$(O)/driver)
+
+# ---- check -----------------------------------------------------------------------------
+
+# What every program below compat-tests/ may rely on.
+TEST_ENV = CC='$(CC)' CXX='$(CXX)' GSHIM_BUILD='$(abspath $(O))' \
+    GSHIM_LIB='$(abspath $(O)/libgshim.so)'
+STRESS_SECONDS ?= 2
+STRESS_PROCS   ?= 1 2 8
+SOAK_SECONDS   ?= 600
+
+# The packages may include the compiler, so the real work is in a make of its own.
+.PHONY: check
+check: deps-check
+	+$(Q)$(MAKE) --no-print-directory check-steps
+
+.PHONY: check-steps check-clang check-unit check-conform check-stress check-apps
+check-steps:
+	+$(Q)$(MAKE) --no-print-directory tests
+	+$(Q)$(MAKE) --no-print-directory check-clang
+	+$(Q)$(MAKE) --no-print-directory lint-steps
+	+$(Q)$(MAKE) --no-print-directory check-unit
+	+$(Q)$(MAKE) --no-print-directory check-conform
+	+$(Q)$(MAKE) --no-print-directory check-stress
+	+$(Q)$(MAKE) --no-print-directory check-apps
+	@echo 'check: everything passed'
+
+# The library and every test program compile with clang too.
+check-clang:
+	+$(Q)$(MAKE) --no-print-directory CC=clang CXX=clang++ O=$(O)-clang tests
+
+check-unit: $(UNIT)
+	$(Q)for t in $(UNIT); do echo "== $$t"; $(TEST_ENV) $$t || exit 1; done
+
+check-conform: tests
+	$(Q)if [ -x $(O)/driver ]; then $(TEST_ENV) $(O)/driver $(DRIVER_FLAGS); fi
+
+check-stress: all $(STRESS)
+	$(Q)for t in $(STRESS); do for p in $(STRESS_PROCS); do \
+	    echo "== $$t GSHIM_MAXPROCS=$$p STRESS_SECONDS=$(STRESS_SECONDS)"; \
+	    env $(TEST_ENV) STRESS_SECONDS=$(STRESS_SECONDS) GSHIM_MAXPROCS=$$p \
+	        LD_PRELOAD='$(abspath $(O)/libgshim.so)' \
+	        timeout -k 5 $$(($(STRESS_SECONDS) * 10 + 60)) $$t || \
+	        { echo "FAILED: $$t at GSHIM_MAXPROCS=$$p (status $$?)"; exit 1; }; \
+	done; done
+
+check-apps: all
+	$(Q)$(TEST_ENV) compat-tests/apps/run.sh --quick
+
+.PHONY: demo bench soak
+demo: deps-demo
+	+$(Q)$(MAKE) --no-print-directory all
+	$(Q)$(TEST_ENV) compat-tests/apps/run.sh --demo
+
+bench: deps-bench
+	+$(Q)$(MAKE) --no-print-directory all
+	$(Q)$(TEST_ENV) compat-tests/bench/run.sh
+
+soak: deps-check
+	+$(Q)$(MAKE) --no-print-directory STRESS_SECONDS=$(SOAK_SECONDS) check-stress
+	$(Q)$(TEST_ENV) compat-tests/apps/run.sh --all
+
+# ---- house rules -----------------------------------------------------------------------
+
+PYTHON := CC='$(CC)' PYTHONDONTWRITEBYTECODE=1 python3
+LINTS := $(sort $(wildcard compat-tests/lint/lint_*.py))
+FMT_SRCS = $(shell find shim preempt arch compat-tests \
+             \( -name '*.[ch]' -o -name '*.cc' \) 2>/dev/null | sort)
+
+.PHONY: lint lint-steps fmt docs
+lint: deps-lint
+	+$(Q)$(MAKE) --no-print-directory lint-steps
+
+# Each rule first shows on a violation of its own that it can fail.
+lint-steps: all
+	$(Q)fail=0; for l in $(LINTS); do \
+	    $(PYTHON) $$l --self-test && $(PYTHON) $$l --build $(O) || fail=1; \
+	done; exit $$fail
+
+fmt: deps-lint
+	$(Q)clang-format -i $(FMT_SRCS)
+
+docs:
+	$(Q)$(PYTHON) compat-tests/lint/gen_table.py --write LD_PRELOAD.md
+
+# ---- packaging -------------------------------------------------------------------------
+
+.PHONY: install uninstall clean
+D := $(DESTDIR)
+install: all
+	install -d $(D)$(libdir)/pkgconfig $(D)$(includedir) $(D)$(mandir)/man7
+	install -m 755 $(O)/libgshim.so.$(VERSION) $(D)$(libdir)/
+	ln -sf libgshim.so.$(VERSION) $(D)$(libdir)/libgshim.so.$(SOVERSION)
+	ln -sf libgshim.so.$(SOVERSION) $(D)$(libdir)/libgshim.so
+	install -m 644 $(O)/libgshim.a $(D)$(libdir)/
+	install -m 644 shim/gshim.h $(D)$(includedir)/
+	sed -e 's|@PREFIX@|$(PREFIX)|g; s|@LIBDIR@|$(libdir)|g; s|@VERSION@|$(VERSION)|g' \
+	    -e 's|@INCLUDEDIR@|$(includedir)|g' shim/gshim.pc.in \
+	    > $(D)$(libdir)/pkgconfig/gshim.pc
+	sed -e 's|@VERSION@|$(VERSION)|g; s|@LIBDIR@|$(libdir)|g' shim/libgshim.7 \
+	    > $(D)$(mandir)/man7/libgshim.7
+	chmod 644 $(D)$(libdir)/pkgconfig/gshim.pc $(D)$(mandir)/man7/libgshim.7
+	$(if $(D),,ldconfig 2>/dev/null || :)
+
+uninstall:
+	rm -f $(D)$(libdir)/libgshim.so $(D)$(libdir)/libgshim.so.$(SOVERSION) \
+	    $(D)$(libdir)/libgshim.so.$(VERSION) $(D)$(libdir)/libgshim.a \
+	    $(D)$(libdir)/pkgconfig/gshim.pc $(D)$(includedir)/gshim.h \
+	    $(D)$(mandir)/man7/libgshim.7
+
+clean:
+	rm -rf $(O) $(O)-clang
+
+# ---- packages --------------------------------------------------------------------------
+
+# Debian names; @PY@ is the version of Debian's python3.  compat-tests/deps.sh installs
+# what is missing and says so.
+DEPS_BUILD := gcc make libc6-dev
+DEPS_LINT  := $(DEPS_BUILD) python3 binutils clang-format
+DEPS_DEMO  := $(DEPS_BUILD) pigz pbzip2 xz-utils zstd coreutils python3
+DEPS_CHECK := $(DEPS_LINT) $(DEPS_DEMO) g++ clang libcriterion-dev stress-ng sysbench \
+              libpython@PY@-testsuite
+DEPS_BENCH := $(DEPS_BUILD) python3
+
+.PHONY: deps deps-build deps-lint deps-demo deps-check deps-bench
+deps: deps-check deps-bench
+deps-build: ; $(Q)compat-tests/deps.sh $(DEPS_BUILD)
+deps-lint:  ; $(Q)compat-tests/deps.sh $(DEPS_LINT)
+deps-demo:  ; $(Q)compat-tests/deps.sh $(DEPS_DEMO)
+deps-check: ; $(Q)compat-tests/deps.sh $(DEPS_CHECK)
+deps-bench: ; $(Q)compat-tests/deps.sh $(DEPS_BENCH)

@@ -1,0 +1,56 @@
+/* arch.h - what a CPU must provide.  CPU only: no threads, no policy, no OS types.
+ *
+ * The build puts arch/<cpu> on the include path; arch_impl.h there defines the inline
+ * half (struct arch_ctx, arch_self, arch_pause, arch_syscall6, ...), arch.c and switch.S
+ * the rest.  A port is those files and nothing else.
+ *
+ * Upcalls, the only two: the entry given to arch_ctx_init (first run of a G) and the
+ * preemption entry (asynchronous preemption, preempt.S).
+ *
+ * Inline part, in arch_impl.h:
+ *   struct arch_ctx           saved stack pointer and thread pointer of a switched-out
+ *                             context; everything else lies on its stack
+ *   arch_self()               the running G, from gshim_self_tls of the current thread
+ *                             pointer.  Opaque to the compiler: never cached, never moved
+ *   arch_tp()                 thread pointer of the running context
+ *   arch_pause()              spin-wait hint
+ *   arch_syscall6(...)        raw system call: result or -errno, errno untouched
+ *   arch_jmpbuf_*             where a jmp_buf of this ABI keeps pc and sp (order of fields
+ *                             is ABI; how libc mangles them is told by libc.h)
+ */
+#ifndef GSHIM_ARCH_H
+#define GSHIM_ARCH_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "arch_impl.h"
+
+typedef void arch_entry_fn(void *arg, void *cookie);
+
+/* arch_init - learn what this CPU can do.                                        [any]
+ *   hwcap2  AT_HWCAP2.  Called once, before the first switch. */
+void arch_init(unsigned long hwcap2);
+
+/* arch_ctx_init - make CTX start ENTRY(ARG, cookie) on a fresh stack.            [any]
+ *   stack_top  one past the highest usable byte, any alignment
+ *   tp         thread pointer to load
+ * The caller's floating-point control state (rounding, masks) is inherited, as a new
+ * thread inherits it from its creator. */
+void arch_ctx_init(struct arch_ctx *ctx, void *stack_top, uintptr_t tp, arch_entry_fn *entry,
+                   void *arg);
+
+/* arch_switch - leave FROM, continue TO; returns when somebody switches back.  [nopreempt]
+ * Returns the COOKIE given by whoever switched to us.  Saves what the ABI calls
+ * callee-saved, MXCSR and x87 control word included, and nothing more.
+ * Order: stack first, thread pointer second; a signal between the two finds the same M
+ * by either G, because both name it (rt_switch_to sets the new one's before). */
+void *arch_switch(struct arch_ctx *from, const struct arch_ctx *to, void *cookie);
+
+/* arch_set_tp - load the thread pointer (10 ns, or a system call on old CPUs).    */
+void arch_set_tp(uintptr_t tp);
+
+/* Bounds of the code in which stack and thread pointer may disagree. */
+extern const char arch_switch_begin[], arch_switch_end[];
+
+#endif

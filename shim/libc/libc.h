@@ -1,0 +1,129 @@
+/* libc.h - what the runtime needs from the C library that no public interface gives.
+ *
+ * A G has its own libc identity: a thread control block (TCB) with static TLS that the C
+ * library itself laid out, in memory that we choose.  glibc.c implements this header and
+ * is the only file with private knowledge.  Where the layout is not what is expected,
+ * libc_probe says why and the library passes everything through to NPTL.
+ *
+ * A TCB is made once and then reused for one thread after another: the part of its TLS
+ * that belongs to libc (malloc's thread cache, resolver state) is kept, the application
+ * modules' part is reset to its initial image.  It is never given back while the process
+ * lives, since libc has it on its list of threads (dlopen initialises TLS through it).
+ */
+#ifndef GSHIM_LIBC_H
+#define GSHIM_LIBC_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <pthread.h>
+#include <semaphore.h>
+
+#include "arch/arch.h"
+#include "shim/os/os.h"
+
+/* const after libc_probe; tid_offset already after libc_early */
+struct libc_layout {
+    size_t tcb_size;       /* sizeof (struct pthread)                      */
+    size_t tls_size;       /* static TLS below the TCB, surplus included   */
+    size_t tls_align;      /* alignment of the TCB                         */
+    uintptr_t tid_offset;  /* of the tid word in the TCB                   */
+};
+extern struct libc_layout libc_layout;
+
+/* libc_probe - read the layout and check it on the calling thread.               [any]
+ *   tcb      its TCB
+ *   on_main  it is the process's first thread
+ * Returns NULL, or why this C library cannot be used: a phrase for one line on stderr.
+ * May allocate.  To be called once, while the caller is the only thread. */
+const char *libc_probe(void *tcb, bool on_main);
+
+/* libc_probe_native - the rest of the probe, run on a thread made by libc itself.
+ * Returns as libc_probe. */
+const char *libc_probe_native(void);
+
+/* libc_selftest - run with the identity under test loaded: errno, ctype, stdio, malloc,
+ * TLS.  Returns as libc_probe.                                                        */
+const char *libc_selftest(void *tcb);
+
+/* libc_tcb_make - turn zeroed memory into the identity of a thread.              [any]
+ *   tcb  aligned to tls_align; tls_size bytes below and tcb_size above are its own
+ *   tid  non-zero, unique among living threads, below 2^30
+ * Returns 0 or ENOMEM.  Allocates with the process's malloc: no runtime lock held. */
+int libc_tcb_make(void *tcb, uint32_t tid);
+
+/* libc_tcb_reuse - prepare the identity of a finished thread for the next.   [nopreempt]
+ * Returns 0, or ENOMEM when modules' dynamic TLS could not be renewed. */
+int libc_tcb_reuse(void *tcb, uint32_t tid);
+
+/* libc_thread_run - BODY(ARG), then everything that ends a thread: C++ thread_local and key
+ * destructors, and libc's own per-thread state put back to that of a new thread.  The frame is
+ * the one at which pthread_exit and cancellation end, also when a destructor calls them.
+ * Returns true when BODY returned, false when the thread was unwound.            [G]    */
+bool libc_thread_run(void (*body)(void *), void *arg);
+
+/* libc_thread_begin - first thing on a new thread: locale tables, resolver.      [G]    */
+void libc_thread_begin(void);
+
+/* libc_main_finish - what libc does when the main thread exits by pthread_exit.  [G]    */
+void libc_main_finish(void);
+
+/* libc_main_exit_hook - make the unwinding of the main thread's stack (pthread_exit in
+ * main) end in FN instead of libc's start-up code, which would end the kernel thread.
+ * Returns false when the frame was not found. */
+bool libc_main_exit_hook(void *main_tcb, void (*fn)(void));
+
+/* libc_cancel_flags - the cancellation word of a TCB (bits as in glibc's descr.h). */
+uint32_t *libc_cancel_word(void *tcb);
+
+/* Kernel registrations (robust list, rseq, clear-tid) belong to the kernel thread; when
+ * the main thread's TCB becomes a G's, its kernel thread gets another TCB for them.
+ * libc_kernel_adopt registers TCB for the calling kernel thread in place of OLD.        */
+void libc_kernel_adopt(void *tcb, void *old_tcb);
+/* libc_kernel_move - what of that libc's fork does not do in the child by itself. */
+void libc_kernel_move(void *tcb, void *old_tcb);
+
+/* libc_list_reset - after fork: put TCB, the only survivor, on libc's list of threads. */
+void libc_list_reset(void *tcb);
+
+/* --- layout of synchronisation objects -------------------------------------------------
+ * Objects that other processes or the kernel take part in keep the C library's protocol;
+ * its initialisers leave these marks in them (nptl/pthreadP.h, sysdeps/nptl/internaltypes.h;
+ * the same in 2.34 to 2.43).  Checked at start by libc_probe_objects. */
+enum {
+    LIBC_MUTEX_KIND = 3,       /* normal, recursive, errorcheck, adaptive */
+    LIBC_MUTEX_SPECIAL = 0xf0, /* robust 16, priority inherit 32, protect 64, shared 128 */
+    LIBC_COND_SHARED = 1,      /* in __wrefs */
+    LIBC_COND_MONOTONIC = 2,
+};
+
+static inline bool libc_sem_is_shared(const sem_t *sem)
+{
+    return ((const int *)sem)[2] != 0; /* struct new_sem: value, then "private" */
+}
+
+static inline bool libc_barrier_is_shared(const pthread_barrier_t *b)
+{
+    return ((const int *)b)[3] != 0; /* struct pthread_barrier: in, round, count, shared */
+}
+
+/* libc_probe_objects - does the C library mark its shared objects as we believe? */
+const char *libc_probe_objects(void);
+
+static inline uint32_t *libc_tid_word(void *tcb)
+{
+    return (uint32_t *)((char *)tcb + libc_layout.tid_offset);
+}
+
+/* libc_early - find the tid word, from the constructor: locks need it before any thread. */
+void libc_early(void);
+
+/* libc_tid - the calling thread's tid as libc and the program see it.            [any] */
+static inline uint32_t libc_tid(void)
+{
+    uintptr_t o = libc_layout.tid_offset;
+    return o != 0 ? arch_tcb_u32(o) : (uint32_t)os_gettid();
+}
+
+#endif

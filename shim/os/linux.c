@@ -1,0 +1,357 @@
+/* linux.c - os.h on Linux.
+ *
+ * Raw system calls through arch_syscall6.  The one exception is reading the clock, through
+ * the function given to os_init; before that the system call serves.
+ */
+#include "shim/os/os.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <time.h>
+
+#include "arch/arch.h"
+#include "arch/atomic.h"
+
+#define SYS6(nr, a, b, c, d, e, f)                                                         \
+    arch_syscall6((nr), (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
+#define SYS3(nr, a, b, c) SYS6(nr, a, b, c, 0, 0, 0)
+
+enum { NS_PER_S = 1000000000 };
+
+/* Linux 6.13; not in older headers. */
+enum { OS_MADV_GUARD_INSTALL = 102, OS_MADV_GUARD_REMOVE = 103 };
+
+static int (*clock_fast)(clockid_t, struct timespec *); /* const after os_init */
+static size_t page_size;
+
+void os_init(int (*clock)(int, struct timespec *))
+{
+    clock_fast = clock;
+    page_size = getauxval(AT_PAGESZ);
+}
+
+/* --- time ------------------------------------------------------------------------- */
+
+int64_t os_clock_ns(int clk)
+{
+    struct timespec ts;
+    if (likely(clock_fast != NULL && clk >= 0)) {
+        clock_fast(clk, &ts);
+    } else {
+        long r = SYS3(SYS_clock_gettime, clk, &ts, 0);
+        if (r < 0)
+            return r;
+    }
+    return (int64_t)ts.tv_sec * NS_PER_S + ts.tv_nsec;
+}
+
+int64_t os_now_ns(void)
+{
+    return os_clock_ns(CLOCK_MONOTONIC);
+}
+
+int64_t os_wall_ns(void)
+{
+    return os_clock_ns(CLOCK_REALTIME);
+}
+
+int64_t os_thread_cpu_ns(int tid)
+{
+    /* The kernel's encoding of a per-thread scheduler clock: ~tid << 3 | 4 | 2.
+     * Source: include/linux/posix-timers.h, CPUCLOCK_PERTHREAD_MASK | CPUCLOCK_SCHED. */
+    return os_clock_ns((int)((~(unsigned)tid << 3) | 6u));
+}
+
+/* --- futex ------------------------------------------------------------------------ */
+
+static int futex_wait_on(uint32_t *word, uint32_t val, int op, int64_t deadline_ns)
+{
+    struct timespec ts, *tp = NULL;
+    if (deadline_ns != OS_FOREVER) {
+        if (deadline_ns < 0)
+            deadline_ns = 0;
+        ts.tv_sec = deadline_ns / NS_PER_S;
+        ts.tv_nsec = deadline_ns % NS_PER_S;
+        tp = &ts;
+    }
+    /* WAIT_BITSET takes an absolute time; plain WAIT a relative one. */
+    long r = SYS6(SYS_futex, word, op | FUTEX_PRIVATE_FLAG, val, tp, 0,
+                  FUTEX_BITSET_MATCH_ANY);
+    return r == -EAGAIN ? 0 : (int)r;
+}
+
+int os_futex_wait(uint32_t *word, uint32_t val, int64_t deadline_ns)
+{
+    return futex_wait_on(word, val, FUTEX_WAIT_BITSET, deadline_ns);
+}
+
+int os_futex_wait_wall(uint32_t *word, uint32_t val, int64_t deadline_ns)
+{
+    return futex_wait_on(word, val, FUTEX_WAIT_BITSET | FUTEX_CLOCK_REALTIME, deadline_ns);
+}
+
+void os_futex_wake(uint32_t *word, int n)
+{
+    SYS3(SYS_futex, word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, n);
+}
+
+/* --- memory ----------------------------------------------------------------------- */
+
+size_t os_page_size(void)
+{
+    return page_size != 0 ? page_size : getauxval(AT_PAGESZ);
+}
+
+void *os_map(size_t bytes)
+{
+    long r = SYS6(SYS_mmap, NULL, bytes, PROT_READ | PROT_WRITE,
+                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (r < 0 && r > -4096)
+        return NULL;
+    /* A huge page behind each touched stack top would cost 2 MB a thread. */
+    SYS3(SYS_madvise, r, bytes, MADV_NOHUGEPAGE);
+    return (void *)r;
+}
+
+void os_unmap(void *p, size_t bytes)
+{
+    SYS3(SYS_munmap, p, bytes, 0);
+}
+
+int os_guard(void *p, size_t bytes)
+{
+    static int no_markers; /* atomic, hint only: set once the kernel refused */
+    if (!ld_rlx(&no_markers)) {
+        long r = SYS3(SYS_madvise, p, bytes, OS_MADV_GUARD_INSTALL);
+        if (r == 0)
+            return 0;
+        st_rlx(&no_markers, 1);
+    }
+    return (int)SYS3(SYS_mprotect, p, bytes, PROT_NONE);
+}
+
+void os_unguard(void *p, size_t bytes)
+{
+    if (SYS3(SYS_madvise, p, bytes, OS_MADV_GUARD_REMOVE) != 0)
+        SYS3(SYS_mprotect, p, bytes, PROT_READ | PROT_WRITE);
+}
+
+void os_discard(void *p, size_t bytes)
+{
+    SYS3(SYS_madvise, p, bytes, MADV_DONTNEED);
+}
+
+/* --- threads ---------------------------------------------------------------------- */
+
+int os_gettid(void)
+{
+    return (int)SYS3(SYS_gettid, 0, 0, 0);
+}
+
+int os_getpid(void)
+{
+    return (int)SYS3(SYS_getpid, 0, 0, 0);
+}
+
+int os_tgkill(int tid, int sig)
+{
+    return (int)SYS3(SYS_tgkill, os_getpid(), tid, sig);
+}
+
+void os_yield(void)
+{
+    SYS3(SYS_sched_yield, 0, 0, 0);
+}
+
+_Noreturn void os_exit_thread(void)
+{
+    for (;;)
+        SYS3(SYS_exit, 0, 0, 0);
+}
+
+int os_cpu_count_affinity(void)
+{
+    unsigned long mask[128];
+    long r = SYS3(SYS_sched_getaffinity, 0, sizeof mask, mask);
+    int n = 0;
+    for (long i = 0; i < r / (long)sizeof mask[0]; i++)
+        n += __builtin_popcountl(mask[i]);
+    return n > 0 ? n : 1;
+}
+
+int os_robust_list_get(void **head, size_t *len)
+{
+    return (int)SYS3(SYS_get_robust_list, 0, head, len);
+}
+
+int os_robust_list_set(void *head, size_t len)
+{
+    return (int)SYS3(SYS_set_robust_list, head, len, 0);
+}
+
+int os_rseq(void *area, uint32_t len, int flags, uint32_t sig)
+{
+    return (int)SYS6(SYS_rseq, area, len, flags, sig, 0, 0);
+}
+
+int os_set_tid_address(int *word)
+{
+    return (int)SYS3(SYS_set_tid_address, word, 0, 0);
+}
+
+int os_sigmask(int how, const uint64_t *set, uint64_t *old)
+{
+    return (int)SYS6(SYS_rt_sigprocmask, how, set, old, sizeof *set, 0, 0);
+}
+
+int os_set_name(const char *name)
+{
+    return (int)SYS3(SYS_prctl, PR_SET_NAME, name, 0);
+}
+
+/* --- small I/O -------------------------------------------------------------------- */
+
+int os_open_ro(const char *path)
+{
+    return (int)SYS6(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0, 0, 0);
+}
+
+long os_read(int fd, void *buf, size_t n)
+{
+    long r;
+    do
+        r = SYS3(SYS_read, fd, buf, n);
+    while (r == -EINTR);
+    return r;
+}
+
+long os_write(int fd, const void *buf, size_t n)
+{
+    long r;
+    do
+        r = SYS3(SYS_write, fd, buf, n);
+    while (r == -EINTR);
+    return r;
+}
+
+void os_close(int fd)
+{
+    SYS3(SYS_close, fd, 0, 0);
+}
+
+void os_write_stderr(const char *buf, size_t n)
+{
+    os_write(2, buf, n);
+}
+
+_Noreturn void os_abort(void)
+{
+    /* As abort(): SIGABRT with its default action, whatever the program has set. */
+    struct {
+        void *handler;
+        unsigned long flags;
+        void *restorer;
+        uint64_t mask;
+    } dfl = {0};
+    uint64_t set = 1ull << (SIGABRT - 1);
+    os_tgkill(os_gettid(), SIGABRT);
+    SYS6(SYS_rt_sigaction, SIGABRT, &dfl, NULL, sizeof(uint64_t), 0, 0);
+    os_sigmask(SIG_UNBLOCK, &set, NULL);
+    os_tgkill(os_gettid(), SIGABRT);
+    for (;;)
+        SYS3(SYS_exit_group, 127, 0, 0);
+}
+
+/* --- log -------------------------------------------------------------------------- */
+
+struct line {
+    char buf[480];
+    size_t n;
+};
+
+static void put_char(struct line *l, char c)
+{
+    if (l->n < sizeof l->buf - 1)
+        l->buf[l->n++] = c;
+}
+
+static void put_str(struct line *l, const char *s)
+{
+    for (s = s != NULL ? s : "(null)"; *s != '\0'; s++)
+        put_char(l, *s);
+}
+
+static void put_num(struct line *l, uint64_t v, unsigned base)
+{
+    char tmp[24];
+    int i = 0;
+    do
+        tmp[i++] = "0123456789abcdef"[v % base];
+    while ((v /= base) != 0);
+    while (i > 0)
+        put_char(l, tmp[--i]);
+}
+
+static void put_signed(struct line *l, int64_t v)
+{
+    if (v < 0)
+        put_char(l, '-');
+    put_num(l, v < 0 ? -(uint64_t)v : (uint64_t)v, 10);
+}
+
+static void put_arg(struct line *l, const char **fmt, va_list *ap)
+{
+    bool wide = false;
+    while (**fmt == 'l' || **fmt == 'z') {
+        wide = true;
+        ++*fmt;
+    }
+    switch (**fmt) {
+    case 's':
+        put_str(l, va_arg(*ap, const char *));
+        break;
+    case 'd':
+        put_signed(l, wide ? va_arg(*ap, long) : va_arg(*ap, int));
+        break;
+    case 'u':
+        put_num(l, wide ? va_arg(*ap, unsigned long) : va_arg(*ap, unsigned), 10);
+        break;
+    case 'x':
+        put_num(l, wide ? va_arg(*ap, unsigned long) : va_arg(*ap, unsigned), 16);
+        break;
+    case 'p':
+        put_str(l, "0x");
+        put_num(l, (uintptr_t)va_arg(*ap, void *), 16);
+        break;
+    default:
+        put_char(l, **fmt);
+        break;
+    }
+}
+
+void os_log(const char *fmt, ...)
+{
+    struct line l = {.n = 0};
+    va_list ap;
+    va_start(ap, fmt);
+    put_str(&l, "gshim: ");
+    for (; *fmt != '\0'; fmt++) {
+        if (*fmt != '%') {
+            put_char(&l, *fmt);
+            continue;
+        }
+        fmt++;
+        put_arg(&l, &fmt, &ap);
+    }
+    va_end(ap);
+    l.buf[l.n++] = '\n';
+    os_write_stderr(l.buf, l.n);
+}

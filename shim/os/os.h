@@ -1,0 +1,74 @@
+/* os.h - what the runtime asks of the kernel.
+ *
+ * Every function is a raw system call or plain memory work: no errno, no thread-local
+ * storage, no libc lock, no allocation; so each may be called on the scheduler's stack, in
+ * a signal handler, and before libc is ready.  Results: 0 or positive, or -errno.  All are
+ * [any] unless said otherwise.
+ */
+#ifndef GSHIM_OS_H
+#define GSHIM_OS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define OS_FOREVER INT64_MAX
+
+/* os_init - CLOCK is the C library's clock_gettime: the fast path through the vDSO.  It touches
+ * errno only on failure and is safe on any stack.  Once, from rt_start. */
+struct timespec;
+void os_init(int (*clock)(int, struct timespec *));
+
+/* --- time ------------------------------------------------------------------------- */
+int64_t os_now_ns(void);      /* CLOCK_MONOTONIC */
+int64_t os_wall_ns(void);     /* CLOCK_REALTIME  */
+int64_t os_clock_ns(int clk); /* any clock; -errno when there is none such */
+/* CPU time of kernel thread TID of this process, ns; -errno when it is gone. */
+int64_t os_thread_cpu_ns(int tid);
+
+/* --- futex (private) ---------------------------------------------------------------- */
+/* os_futex_wait - sleep while *WORD == VAL, until deadline_ns (CLOCK_MONOTONIC).
+ * Returns 0 woken or changed, -ETIMEDOUT, -EINTR.  Spurious returns happen. */
+int os_futex_wait(uint32_t *word, uint32_t val, int64_t deadline_ns);
+void os_futex_wake(uint32_t *word, int n);
+/* The same for a CLOCK_REALTIME deadline: the kernel follows changes of the clock. */
+int os_futex_wait_wall(uint32_t *word, uint32_t val, int64_t deadline_ns);
+
+/* --- memory ------------------------------------------------------------------------- */
+/* os_map - zeroed, unreserved, no huge pages; NULL when refused. */
+void *os_map(size_t bytes);
+void os_unmap(void *p, size_t bytes);
+/* os_guard - make the range fault on any access: guard markers (Linux 6.13, no VMA
+ * split), else mprotect.  0 or -errno. */
+int os_guard(void *p, size_t bytes);
+void os_unguard(void *p, size_t bytes);
+void os_discard(void *p, size_t bytes); /* give the pages back, keep the mapping */
+size_t os_page_size(void);
+
+/* --- threads ------------------------------------------------------------------------ */
+int os_gettid(void);
+int os_getpid(void);
+int os_tgkill(int tid, int sig);
+void os_yield(void);
+_Noreturn void os_exit_thread(void);
+int os_cpu_count_affinity(void);
+/* Current thread's kernel-side registrations, moved when the main thread becomes an M. */
+int os_robust_list_get(void **head, size_t *len);
+int os_robust_list_set(void *head, size_t len);
+int os_rseq(void *area, uint32_t len, int flags, uint32_t sig);
+int os_set_tid_address(int *word);
+int os_sigmask(int how, const uint64_t *set, uint64_t *old);
+int os_set_name(const char *name);
+
+/* --- small I/O ---------------------------------------------------------------------- */
+int os_open_ro(const char *path);
+long os_read(int fd, void *buf, size_t n);
+long os_write(int fd, const void *buf, size_t n);
+void os_close(int fd);
+void os_write_stderr(const char *buf, size_t n);
+_Noreturn void os_abort(void);
+
+/* os_log - one line "gshim: ..." on stderr; %s %d %u %x %p %l(d) only, no allocation. */
+void os_log(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+#endif

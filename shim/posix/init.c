@@ -1,0 +1,53 @@
+/* init.c - the constructor, and the runtime's upcalls.
+ *
+ * The constructor does no more than a process without threads can afford: where the tid is,
+ * who is the main thread, whether to stay out of the way, and what to do in a child of fork.
+ * Entry points may be called before it; they then see a process with one foreign thread.
+ */
+#include <stdlib.h>
+
+#include "preempt/preempt.h"
+#include "shim/posix/posix.h"
+#include "shim/rt/config.h"
+
+bool posix_off;
+
+void once_forked(void);
+
+static void fork_child(void)
+{
+    park_forget();
+    once_forked();
+    rt_fork_child();
+}
+
+/* pthread_exit in main ends here, on the frame of libc's start-up code. */
+static ARCH_JUMP_TARGET void main_exit(void)
+{
+    struct g *gp = rt_self();
+    libc_main_finish();
+    join_exit(gp, gp->exiting ? gp->ret : PTHREAD_CANCELED);
+}
+
+static void on_start(void)
+{
+}
+
+bool posix_start(void)
+{
+    static const struct rt_hooks hooks = {
+        .sysmon = sysmon_main, .main_exit = main_exit, .on_start = on_start};
+    return !posix_off && rt_start(&hooks);
+}
+
+__attribute__((constructor(101))) static void construct(void)
+{
+    libc_early();
+    rt_note_main();
+    if (getenv("GSHIM_DEBUG") != NULL) {
+        config_load();
+        posix_off = rt_config.off;
+    }
+    if (!posix_off)
+        pthread_atfork(NULL, NULL, fork_child);
+}

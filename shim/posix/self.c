@@ -1,0 +1,129 @@
+/* self.c - what a thread is and is called: tid, name, attributes, CPU clock. */
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "shim/posix/posix.h"
+
+EXPORT pid_t gettid(void)
+{
+    struct g *gp = rt_self();
+    return gp != NULL ? (pid_t)gp->tid : os_gettid();
+}
+
+EXPORT int pthread_getattr_np(pthread_t t, pthread_attr_t *attr)
+{
+    struct g *gp = posix_g(t);
+    if (gp == NULL || gp->block_lo == NULL) /* the main thread's stack is the kernel's */
+        return REAL(pthread_getattr_np)(t, attr);
+    bool detached = (ld_rlx(&gp->join) & JOIN_DETACHED) != 0;
+    struct sched_param param = {.sched_priority = gp->priority};
+    pthread_attr_init(attr);
+    pthread_attr_setstack(attr, gp->stack_hi - gp->stack_bytes, gp->stack_bytes);
+    pthread_attr_setguardsize(attr, gp->guard_bytes);
+    pthread_attr_setschedpolicy(attr, gp->policy);
+    pthread_attr_setschedparam(attr, &param);
+    pthread_attr_setdetachstate(attr,
+                                detached ? PTHREAD_CREATE_DETACHED : PTHREAD_CREATE_JOINABLE);
+    return 0;
+}
+
+/* --- names ----------------------------------------------------------------------------- */
+
+/* The main thread's name is also the process's, shown by ps: the kernel keeps it. */
+static bool kernel_named(const struct g *gp)
+{
+    return gp == NULL || gp->block_lo == NULL;
+}
+
+static int main_comm(int flags, char *buf, size_t n)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/self/task/%d/comm", os_getpid());
+    int fd = open(path, flags | O_CLOEXEC);
+    if (fd < 0)
+        return errno;
+    ssize_t r = flags == O_RDONLY ? read(fd, buf, n) : write(fd, buf, n);
+    int err = r < 0 ? errno : 0;
+    close(fd);
+    if (err == 0 && flags == O_RDONLY)
+        buf[r > 0 ? r - 1 : 0] = '\0'; /* ends in a newline */
+    return err;
+}
+
+EXPORT int pthread_setname_np(pthread_t t, const char *name)
+{
+    struct g *gp = posix_g(t);
+    size_t len = strlen(name);
+    if (len >= RT_NAME)
+        return ERANGE;
+    if (gp == NULL)
+        return REAL(pthread_setname_np)(t, name);
+    if (kernel_named(gp))
+        return main_comm(O_RDWR, (char *)(uintptr_t)name, len);
+    memcpy(gp->name, name, len + 1);
+    return 0;
+}
+
+EXPORT int pthread_getname_np(pthread_t t, char *buf, size_t n)
+{
+    struct g *gp = posix_g(t);
+    if (n < RT_NAME)
+        return ERANGE;
+    if (gp == NULL)
+        return REAL(pthread_getname_np)(t, buf, n);
+    if (kernel_named(gp) || gp->name[0] == '\0') /* inherited from main, never changed */
+        return main_comm(O_RDONLY, buf, n);
+    memcpy(buf, gp->name, RT_NAME);
+    return 0;
+}
+
+/* --- system calls by number --------------------------------------------------------------- */
+
+EXPORT long syscall(long nr, ...)
+{
+    va_list ap;
+    long a[6], ret;
+    va_start(ap, nr);
+    for (int i = 0; i < 6; i++)
+        a[i] = va_arg(ap, long);
+    va_end(ap);
+    if (nr == SYS_gettid)
+        return gettid();
+    if (nr != SYS_futex || posix_off ||
+        !sync_futex(&ret, (uint32_t *)a[0], (int)a[1], (uint32_t)a[2],
+                    (const struct timespec *)a[3], (uint32_t *)a[4], (uint32_t)a[5])) {
+        bool blocks = nr == SYS_futex;
+        if (blocks)
+            rt_block_begin(true);
+        ret = arch_syscall6(nr, a[0], a[1], a[2], a[3], a[4], a[5]);
+        if (blocks)
+            rt_block_end();
+    }
+    if (ret < 0 && ret > -4096) {
+        errno = (int)-ret;
+        return -1;
+    }
+    return ret;
+}
+
+EXPORT int sched_yield(void)
+{
+    struct rt_section s;
+    struct g *gp = rt_self();
+    if (gp == NULL) {
+        os_yield();
+        return 0;
+    }
+    rt_enter(&s);
+    rt_yield(gp);
+    rt_exit(&s);
+    return 0;
+}
+
+/* <pthread.h> renames pthread_yield to sched_yield; old binaries import it. */
+EXPORT extern __typeof__(sched_yield) old_pthread_yield __asm__("pthread_yield")
+    __attribute__((alias("sched_yield"), nothrow, leaf));

@@ -1,0 +1,168 @@
+/* thread.c - pthread_create, _join, _detach, _exit and their C11 cousins' common half. */
+#include "shim/posix/thread.h"
+
+#include <string.h>
+#include <sys/resource.h>
+
+#include "shim/posix/posix.h"
+
+/* Defaults for threads made without attributes: read when the runtime starts, and again when
+ * the program changes them. */
+static struct {
+    bool known;
+    size_t stack_bytes, guard_bytes;
+} defaults;
+
+static void read_sizes(const pthread_attr_t *attr, struct g_attr *ga)
+{
+    void *addr;
+    size_t raw;
+    int detach;
+    pthread_attr_getstack(attr, &addr, &raw);
+    pthread_attr_getstacksize(attr, &ga->stack_bytes);
+    pthread_attr_getguardsize(attr, &ga->guard_bytes);
+    pthread_attr_getdetachstate(attr, &detach);
+    ga->detached = detach == PTHREAD_CREATE_DETACHED;
+    /* glibc: a stack address that was never set reads as 0 minus the size */
+    ga->user_stack = (uintptr_t)addr + raw != 0 ? addr : NULL;
+}
+
+static void default_sizes(struct g_attr *ga)
+{
+    if (!ld_acq(&defaults.known)) { /* MO: acquire <- [D1] */
+        pthread_attr_t attr;
+        struct g_attr d = {0};
+        pthread_getattr_default_np(&attr);
+        read_sizes(&attr, &d);
+        pthread_attr_destroy(&attr);
+        defaults.stack_bytes = d.stack_bytes;
+        defaults.guard_bytes = d.guard_bytes;
+        st_rel(&defaults.known, true); /* MO: release -> [D1] */
+    }
+    ga->stack_bytes = defaults.stack_bytes;
+    ga->guard_bytes = defaults.guard_bytes;
+}
+
+EXPORT int pthread_setattr_default_np(const pthread_attr_t *attr)
+{
+    int err = REAL(pthread_setattr_default_np)(attr);
+    st_rel(&defaults.known, false); /* MO: release -> [D1] */
+    return err;
+}
+
+static void run_start(void *arg)
+{
+    struct g *gp = arg;
+    void *ret = gp->c11 ? (void *)(intptr_t)((thrd_start_t)(void *)gp->start)(gp->arg)
+                        : gp->start(gp->arg);
+    gp->ret = ret;
+    gp->exiting = true;
+}
+
+static void thread_body(struct g *gp)
+{
+    libc_thread_begin();
+    libc_thread_run(run_start, gp);
+    join_exit(gp, gp->exiting ? gp->ret : PTHREAD_CANCELED);
+}
+
+/* What a thread inherits from its creator. */
+static void inherit(struct g *gp, const pthread_attr_t *attr)
+{
+    struct g *self = rt_self();
+    sigset_t set;
+    if (self != NULL) {
+        gp->sigmask = self->sigmask;
+        memcpy(gp->name, self->name, sizeof gp->name);
+        gp->policy = self->policy;
+        gp->priority = self->priority;
+    } else {
+        os_sigmask(SIG_SETMASK, NULL, &gp->sigmask);
+        gp->policy = gp->priority = 0;
+    }
+    if (attr != NULL && pthread_attr_getsigmask_np(attr, &set) == 0)
+        memcpy(&gp->sigmask, &set, sizeof gp->sigmask);
+}
+
+int thread_create(pthread_t *t, const pthread_attr_t *attr, void *(*start)(void *), void *arg,
+                  bool c11)
+{
+    struct g_attr ga = {0};
+    struct g *gp;
+    if (attr != NULL)
+        read_sizes(attr, &ga);
+    else
+        default_sizes(&ga);
+    park_room(ld_rlx(&sched.ng) + 1);
+    int err = g_new(&gp, &ga, thread_body);
+    if (err != 0)
+        return err;
+    gp->start = start;
+    gp->arg = arg;
+    gp->c11 = c11;
+    inherit(gp, attr);
+    *t = (pthread_t)gp->tcb;
+    g_start(gp);
+    return 0;
+}
+
+EXPORT int pthread_create(pthread_t *t, const pthread_attr_t *attr, void *(*start)(void *),
+                          void *arg)
+{
+    if (!posix_start())
+        return REAL(pthread_create)(t, attr, start, arg);
+    return thread_create(t, attr, start, arg, false);
+}
+
+EXPORT void pthread_exit(void *ret)
+{
+    struct g *gp = rt_self();
+    if (gp != NULL) {
+        gp->ret = ret;
+        gp->exiting = true;
+    }
+    REAL(pthread_exit)(ret);
+    __builtin_unreachable();
+}
+
+static int join(pthread_t t, void **ret, struct deadline d)
+{
+    struct g *gp = posix_g(t);
+    if (gp != NULL)
+        return join_wait(gp, ret, d);
+    rt_block_begin(true);
+    int err = d.at == NULL ? REAL(pthread_join)(t, ret)
+                           : REAL(pthread_clockjoin_np)(t, ret, d.clock, d.at);
+    rt_block_end();
+    return err;
+}
+
+EXPORT int pthread_join(pthread_t t, void **ret)
+{
+    return join(t, ret, NO_DEADLINE);
+}
+
+EXPORT int pthread_tryjoin_np(pthread_t t, void **ret)
+{
+    struct g *gp = posix_g(t);
+    return gp != NULL ? join_try(gp, ret) : REAL(pthread_tryjoin_np)(t, ret);
+}
+
+EXPORT int pthread_timedjoin_np(pthread_t t, void **ret, const struct timespec *abstime)
+{
+    return join(t, ret, (struct deadline){CLOCK_REALTIME, abstime});
+}
+
+EXPORT int pthread_clockjoin_np(pthread_t t, void **ret, clockid_t clock,
+                                const struct timespec *abstime)
+{
+    struct deadline d = {clock, abstime};
+    int err = deadline_clock(d);
+    return err != 0 ? err : join(t, ret, d);
+}
+
+EXPORT int pthread_detach(pthread_t t)
+{
+    struct g *gp = posix_g(t);
+    return gp != NULL ? join_detach(gp) : REAL(pthread_detach)(t);
+}

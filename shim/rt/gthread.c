@@ -1,0 +1,289 @@
+/* gthread.c - making, finding, finishing and reusing Gs.
+ *
+ * A G's memory is a block of stack.c: stack, TLS, TCB and struct g.  With a stack given by the
+ * program the block holds only the last three, so nothing of ours dies with that memory.
+ * Blocks are type-stable: a finished G waits on a free list (first on its P's, for the default
+ * class, then on its class's) with its libc identity, and the next thread takes both over.
+ * A G may be on a free list while its M still runs the last instructions on its stack; the
+ * taker waits for on_cpu to fall [G2].
+ *
+ * The slot table maps small numbers to Gs, for tids and for listing; rows are written once.
+ */
+#include "shim/rt/rt.h"
+
+#include <errno.h>
+
+#include "shim/libc/libc.h"
+#include "shim/rt/stack.h"
+
+enum {
+    P_FREE_MAX = 64,          /* finished Gs a P keeps; half goes to the class then */
+    GENERATIONS = 126,         /* keeps tids below 2^28, so that CPU clock ids hold them */
+    DEEP_STACK = 64 * 1024,   /* a finished thread's stack beyond this is given back */
+};
+
+static struct g **slots;   /* RT_MAX_G rows; atomic [N1] */
+static uint32_t nslots;    /* atomic */
+
+static size_t top_bytes(void)
+{
+    return libc_layout.tls_size + libc_layout.tcb_size + libc_layout.tls_align +
+           sizeof(struct g) + 64;
+}
+
+/* Lay out the top of a block: struct g at the very end, TCB below it. */
+static struct g *carve(char *block, struct stack_class *c)
+{
+    uintptr_t end = (uintptr_t)block + c->block_bytes;
+    struct g *gp = (struct g *)((end - sizeof *gp) & ~(uintptr_t)63);
+    uintptr_t tcb = ((uintptr_t)gp - libc_layout.tcb_size) & ~(libc_layout.tls_align - 1);
+    gp->tcb = (void *)tcb;
+    gp->block_lo = block + c->guard_bytes;
+    gp->block_hi = (char *)(tcb - libc_layout.tls_size);
+    gp->cls = c;
+    return gp;
+}
+
+static bool take_slot(struct g *gp)
+{
+    if (unlikely(ld_acq(&slots) == NULL)) { /* MO: acquire <- [N1] */
+        struct g **fresh = os_map(RT_MAX_G * sizeof *fresh), **e = NULL;
+        if (fresh == NULL)
+            return false;
+        if (!cas_ar(&slots, &e, fresh)) /* MO: [N1] */
+            os_unmap(fresh, RT_MAX_G * sizeof *fresh);
+    }
+    uint32_t i = add_rlx(&nslots, 1);
+    if (i >= RT_MAX_G) {
+        add_rlx(&nslots, -1u);
+        return false;
+    }
+    gp->slot = i;
+    st_rel(&slots[i], gp); /* MO: release -> [N1] in g_of_slot */
+    return true;
+}
+
+static uint32_t next_tid(struct g *gp)
+{
+    gp->generation = (uint16_t)((gp->generation + 1) % GENERATIONS);
+    return RT_FIRST_TID + ((uint32_t)gp->generation * RT_MAX_G | gp->slot);
+}
+
+static struct g *from_scratch(struct stack_class *c)
+{
+    char *block = stack_block_new(c);
+    if (block == NULL)
+        return NULL;
+    struct g *gp = carve(block, c);
+    if (!take_slot(gp))
+        return NULL;
+    gp->tid = next_tid(gp);
+    if (libc_tcb_make(gp->tcb, gp->tid) != 0) {
+        gp->wstate = G_DEAD;
+        return NULL; /* address space only: nothing of it was touched but the top */
+    }
+    *(struct g **)((char *)gp->tcb + arch_self_offset()) = gp;
+    gp->waiter.gp = gp;
+    return gp;
+}
+
+static struct g *pop_free(struct stack_class *c)
+{
+    struct rt_section s;
+    struct g *gp = NULL;
+    rt_enter(&s);
+    struct p *pp = s.gp != NULL ? s.gp->m->p : NULL;
+    if (pp != NULL && pp->gfree != NULL && pp->gfree->cls == c) {
+        gp = pp->gfree;
+        pp->gfree = gp->link;
+        pp->ngfree--;
+    }
+    rt_exit(&s);
+    return gp != NULL ? gp : stack_class_pop(c);
+}
+
+static struct g *from_free(struct stack_class *c)
+{
+    struct g *gp = pop_free(c);
+    if (gp == NULL)
+        return NULL;
+    while (ld_acq(&gp->on_cpu) != 0) /* MO: acquire <- [G2]: it is off its stack */
+        arch_pause();
+    gp->tid = next_tid(gp);
+    if (libc_tcb_reuse(gp->tcb, gp->tid) != 0) {
+        stack_class_push(c, gp);
+        return NULL;
+    }
+    *(struct g **)((char *)gp->tcb + arch_self_offset()) = gp;
+    return gp;
+}
+
+static void set_stack(struct g *gp, const struct g_attr *attr)
+{
+    gp->user_stack = attr->user_stack != NULL;
+    if (gp->user_stack) {
+        gp->stack_lo = attr->user_stack;
+        gp->stack_hi = gp->stack_lo + attr->stack_bytes;
+    } else {
+        gp->stack_lo = gp->block_lo;
+        gp->stack_hi = gp->block_hi;
+    }
+    gp->stack_bytes = attr->stack_bytes;
+    gp->guard_bytes = attr->guard_bytes;
+}
+
+int g_new(struct g **out, const struct g_attr *attr, void (*body)(struct g *))
+{
+    bool user = attr->user_stack != NULL;
+    struct stack_class *c = stack_class_get(user ? 0 : attr->stack_bytes,
+                                            user ? 0 : attr->guard_bytes, top_bytes());
+    if (c == NULL)
+        return EAGAIN;
+    struct g *gp = from_free(c);
+    if (gp == NULL)
+        gp = from_scratch(c);
+    if (gp == NULL)
+        return EAGAIN;
+    set_stack(gp, attr);
+    arch_ctx_init(&gp->ctx, gp->stack_hi, (uintptr_t)gp->tcb, sched_first_run, gp);
+    gp->body = body;
+    gp->in_rt = 1; /* begins inside the runtime, g_main leaves it */
+    gp->on_cpu = 0;
+    gp->lockedm = NULL;
+    gp->lock_count = 0;
+    gp->m = NULL;
+    gp->ret = NULL;
+    gp->joining = NULL;
+    gp->exiting = false;
+    gp->join = attr->detached ? JOIN_DETACHED : 0;
+    gp->wstate = G_PARKED; /* until g_start */
+    gp->wait_reason = WAIT_NONE;
+    gp->soon = 0;
+    gp->readied_at = 0;
+    gp->run_cycles = 0;
+    gp->cpu_ns = 0;
+    gp->name[0] = '\0';
+    *out = gp;
+    return 0;
+}
+
+void g_start(struct g *gp)
+{
+    struct rt_section s;
+    add_rlx(&sched.ng, 1);
+    rt_enter(&s);
+    rt_ready(gp, true);
+    rt_exit(&s);
+}
+
+/* Called on the G's own stack, first of all. */
+void g_main(struct g *gp)
+{
+    struct rt_section s = {.gp = gp};
+    rt_exit(&s);
+    gp->body(gp);
+    rt_throw("thread body returned");
+}
+
+static void spill_half(struct p *pp)
+{
+    for (uint32_t n = pp->ngfree / 2; n > 0; n--) {
+        struct g *gp = pp->gfree;
+        pp->gfree = gp->link;
+        pp->ngfree--;
+        stack_class_push(gp->cls, gp);
+    }
+}
+
+void g_free(struct g *gp)
+{
+    struct g *self = rt_self();
+    struct p *pp = self != NULL && self->in_rt != 0 ? self->m->p : NULL;
+    gp->tid = 0;
+    /* A P keeps one class at a time; the first one it sees is the common one. */
+    if (pp != NULL && (pp->gfree == NULL || pp->gfree->cls == gp->cls)) {
+        gp->link = pp->gfree;
+        pp->gfree = gp;
+        if (++pp->ngfree > P_FREE_MAX)
+            spill_half(pp);
+        return;
+    }
+    stack_class_push(gp->cls, gp);
+}
+
+struct g *g_of_tcb(void *tcb)
+{
+    return *(struct g **)((char *)tcb + arch_self_offset());
+}
+
+struct g *g_of_slot(uint32_t slot)
+{
+    struct g **at = ld_acq(&slots); /* MO: acquire <- [N1] */
+    return at != NULL && slot < ld_rlx(&nslots) ? ld_acq(&at[slot]) : NULL; /* [N1] */
+}
+
+struct g *g_of_tid(uint32_t tid)
+{
+    if (tid < RT_FIRST_TID)
+        return NULL;
+    struct g *gp = g_of_slot((tid - RT_FIRST_TID) % RT_MAX_G);
+    return gp != NULL && ld_rlx(&gp->tid) == tid ? gp : NULL;
+}
+
+uint32_t g_slots(void)
+{
+    uint32_t n = ld_rlx(&nslots);
+    return n < RT_MAX_G ? n : RT_MAX_G;
+}
+
+/* After fork: the surviving G keeps its block; nothing else is remembered. */
+void g_forget_all(void)
+{
+    slots = NULL;
+    nslots = 0;
+    stack_forget();
+}
+
+/* --- CPU time --------------------------------------------------------------------------- */
+
+/* Until somebody asks, the time stamp counter at each switch is all there is: it counts a
+ * thread that its kernel preempted or blocked as running.  From the first question on the
+ * kernel's CPU clock of the M is read at each switch instead (about 150 ns). */
+bool rt_cpu_accounting;
+
+static int64_t cycles_to_ns(uint64_t cycles)
+{
+    static uint64_t base_cycles;
+    static int64_t base_ns;
+    if (base_ns == 0) { /* a rate over one millisecond is exact to 1 in 10,000 */
+        int64_t t0 = os_now_ns(), t1;
+        uint64_t c0 = arch_cycles();
+        do
+            t1 = os_now_ns();
+        while (t1 - t0 < 1000000);
+        base_cycles = arch_cycles() - c0;
+        base_ns = t1 - t0;
+    }
+    return (int64_t)((double)cycles * (double)base_ns / (double)base_cycles);
+}
+
+int64_t rt_cpu_ns(struct g *gp)
+{
+    struct m *mp = ld_rlx(&gp->m);
+    bool running = ld_rlx(&gp->on_cpu) != 0 && mp != NULL && ld_rlx(&mp->curg) == gp;
+    uint64_t cycles = gp->run_cycles;
+    if (!ld_rlx(&rt_cpu_accounting)) {
+        if (running)
+            cycles += arch_cycles() - mp->run_since;
+        gp->run_cycles = cycles;
+        if (running) {
+            mp->run_since = arch_cycles();
+            gp->cpu_since = os_thread_cpu_ns(mp->tid);
+        }
+        st_rlx(&rt_cpu_accounting, true);
+    }
+    int64_t ns = gp->cpu_ns + cycles_to_ns(cycles);
+    if (running && gp->cpu_since > 0)
+        ns += os_thread_cpu_ns(mp->tid) - gp->cpu_since;
+    return ns;
+}

@@ -1,0 +1,497 @@
+/* proc.c - Ms and Ps: entering and leaving the runtime, blocking, stopping and starting.
+ *
+ * Ownership of a P moves by its owner word [P1]: an M claims back its own with a CAS from
+ * mp|P_USER; sysmon takes one away with a CAS to 0 from there; whoever got it to 0, or popped
+ * it off the idle list, holds it alone and passes it on with proc_acquire, proc_handoff or
+ * proc_idle_put_locked.
+ *
+ * To stop an M:  on the idle list under sched.lock, then sleep on mp->park.
+ * To start one:  pop it under sched.lock, give it a P in nextp, mp->park = 1, wake [M1].
+ * Without an idle M the P waits in sched.pwait and sysmon makes an M for it: a kernel thread
+ * is never created by a thread of the program, whose signal mask, affinity and half-held
+ * locks it would inherit.
+ *
+ * Timers are covered by one sleeper at a time: an idle M (sched.timer_sleeper), which wakes,
+ * takes an idle P and runs them; when no M is idle, sysmon.  timer_wake_ns says until when
+ * the coverer sleeps; "store deadline; fence; load heaps" pairs with "store heap; fence;
+ * load deadline" [T1].
+ */
+#include "shim/rt/rt.h"
+
+#include <errno.h>
+
+enum { PARK_NONE, PARK_START, PARK_LOOK };
+
+/* --- locks --------------------------------------------------------------------------- */
+
+void rt_lock_slow(struct rt_lock *l)
+{
+    /* Sections are tens of nanoseconds; a longer wait means its M was descheduled. */
+    for (int i = 0; i < 100; i++) {
+        uint32_t e = 0;
+        if (ld_rlx(&l->word) == 0 && cas_acq(&l->word, &e, 1)) /* MO: acquire <- [K1] */
+            return;
+        arch_pause();
+    }
+    while (xchg_acq(&l->word, 2) != 0) /* MO: acquire <- [K1] */
+        os_futex_wait(&l->word, 2, RT_FOREVER);
+}
+
+/* --- runtime sections ------------------------------------------------------------------ */
+
+void rt_enter_foreign(struct rt_section *s)
+{
+    uint64_t all = ~0ull;
+    os_sigmask(0 /* SIG_BLOCK */, &all, &s->sigmask);
+}
+
+void rt_exit_foreign(struct rt_section *s)
+{
+    os_sigmask(2 /* SIG_SETMASK */, &s->sigmask, NULL);
+}
+
+void rt_enter_lost(struct g *gp)
+{
+    struct m *mp = gp->m;
+    struct p *pp = mp->p;
+    if (pp == NULL)
+        return;
+    /* A handler of the program may enter from within a blocking call. */
+    uintptr_t e = (uintptr_t)mp | P_SYSCALL;
+    if (!cas_acq(&pp->owner, &e, (uintptr_t)mp | P_RT)) /* MO: acquire <- [P1] */
+        mp->p = NULL;
+}
+
+static void get_p_or_queue(struct g *gp)
+{
+    struct m *mp = gp->m;
+    rt_lock(&sched.lock);
+    struct p *pp = proc_idle_get_locked();
+    rt_unlock(&sched.lock);
+    if (pp != NULL) {
+        proc_acquire(mp, pp);
+        return;
+    }
+    sched_requeue(gp);
+    proc_wakep();
+    sched_switch_to_g0(gp);
+}
+
+void rt_exit_slow(struct g *gp)
+{
+    if (gp->m->p == NULL)
+        get_p_or_queue(gp);
+    else if (ld_rlx(&gp->m->p->preempt) != 0)
+        rt_yield(gp);
+    struct m *mp = gp->m;
+    RT_ASSERT(mp->p != NULL, "exit: resumed without a P");
+    st_rel(&mp->p->owner, (uintptr_t)mp | P_USER); /* MO: release -> [P1] */
+    fence_sig();
+    gp->in_rt = 0;
+}
+
+void rt_block_begin(bool is_long)
+{
+    struct g *gp = rt_self();
+    if (gp == NULL || gp->in_rt != 0)
+        return;
+    struct rt_section s;
+    rt_enter(&s);
+    struct m *mp = gp->m;
+    struct p *pp = mp->p;
+    if (pp != NULL) {
+        st_rlx(&pp->syscalltick, pp->syscalltick + 1);
+        if (is_long || !runq_empty(pp))
+            proc_handoff(proc_release(mp));
+        else
+            st_rel(&pp->owner, (uintptr_t)mp | P_SYSCALL); /* MO: release -> [P1] */
+    }
+    fence_sig();
+    gp->in_rt = 0;
+}
+
+void rt_block_end(void)
+{
+    struct g *gp = rt_self();
+    if (gp == NULL || gp->in_rt != 0)
+        return;
+    struct m *mp = gp->m;
+    struct p *pp = mp->p;
+    uintptr_t e = (uintptr_t)mp | P_SYSCALL;
+    if (likely(pp != NULL && ld_rlx(&pp->preempt) == 0 &&
+               cas_acq(&pp->owner, &e, (uintptr_t)mp | P_USER))) /* MO: acquire <- [P1] */
+        return;
+    struct rt_section s;
+    rt_enter(&s);
+    rt_exit(&s);
+}
+
+/* --- P --------------------------------------------------------------------------------- */
+
+void proc_init_p(uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        struct p *pp = os_map(sizeof *pp);
+        if (pp == NULL) {
+            n = i;
+            break;
+        }
+        pp->id = i;
+        pp->next_ns[0] = pp->next_ns[1] = RT_FOREVER;
+        sched.allp[i] = pp;
+    }
+    RT_ASSERT(n > 0, "no memory for the first P");
+    sched.np = n;
+    sched.timer_wake_ns = sched.sysmon_until_ns = RT_FOREVER;
+    for (uint32_t i = n; i-- > 1;)
+        proc_idle_put_locked(sched.allp[i]);
+}
+
+struct p *proc_idle_get_locked(void)
+{
+    struct p *pp = sched.pidle;
+    if (pp != NULL) {
+        sched.pidle = pp->link;
+        st_rlx(&sched.npidle, sched.npidle - 1);
+    }
+    return pp;
+}
+
+void proc_idle_put_locked(struct p *pp)
+{
+    pp->link = sched.pidle;
+    sched.pidle = pp;
+    st_sc(&sched.npidle, sched.npidle + 1); /* MO: sc, before recheck's fence [S1] */
+}
+
+void proc_acquire(struct m *mp, struct p *pp)
+{
+    mp->p = pp;
+    st_rel(&pp->owner, (uintptr_t)mp | P_RT); /* MO: release -> [P1] */
+}
+
+struct p *proc_release(struct m *mp)
+{
+    struct p *pp = mp->p;
+    mp->p = NULL;
+    st_rlx(&pp->preempt, 0);
+    st_rel(&pp->owner, 0); /* MO: release -> [P1] */
+    return pp;
+}
+
+/* --- starting Ms ------------------------------------------------------------------------- */
+
+static void wake_m(struct m *mp)
+{
+    st_rel(&mp->park, PARK_START); /* MO: release -> [M1]: nextp, nextg, spinning */
+    os_futex_wake(&mp->park, 1);
+}
+
+static void give_p(struct m *mp, struct p *pp)
+{
+    mp->nextp = pp;
+    wake_m(mp);
+}
+
+/* Takes the idle M that is not the timers' sleeper, if there is a choice: waking that one
+ * would make somebody else take over its duty. */
+static struct m *midle_get_locked(void)
+{
+    struct m **at = &sched.midle;
+    if (*at != NULL && *at == ld_rlx(&sched.timer_sleeper) && (*at)->link != NULL)
+        at = &(*at)->link;
+    struct m *mp = *at;
+    if (mp != NULL) {
+        *at = mp->link;
+        mp->idle = false;
+        st_rlx(&sched.nmidle, sched.nmidle - 1);
+    }
+    return mp;
+}
+
+/* PP is ours, or NULL: take an idle one.  SPINNING: already counted in nmspinning. */
+static void start_m(struct p *pp, bool spinning)
+{
+    rt_lock(&sched.lock);
+    if (pp == NULL)
+        pp = proc_idle_get_locked();
+    if (pp == NULL) {
+        rt_unlock(&sched.lock);
+        if (spinning)
+            sub_sc(&sched.nmspinning, 1);
+        return;
+    }
+    struct m *mp = midle_get_locked();
+    if (mp == NULL) {
+        pp->start_spinning = spinning;
+        pp->link = sched.pwait;
+        sched.pwait = pp;
+        st_rlx(&sched.m_wanted, sched.m_wanted + 1);
+        rt_unlock(&sched.lock);
+        rt_sysmon_kick();
+        return;
+    }
+    rt_unlock(&sched.lock);
+    mp->spinning = spinning;
+    give_p(mp, pp);
+}
+
+/* Every P is taken; one may be in a blocking call, and only sysmon may tell for how long. */
+static void hurry_sysmon(void)
+{
+    if (ld_rlx(&sched.sysmon_until_ns) == RT_FOREVER) {
+        rt_sysmon_kick();
+        return;
+    }
+}
+
+void proc_wakep(void)
+{
+    fence_sc(); /* MO: [S1] "queue; fence; load npidle, nmspinning" */
+    if (ld_rlx(&sched.npidle) == 0) {
+        hurry_sysmon();
+        return;
+    }
+    uint32_t e = 0;
+    if (ld_rlx(&sched.nmspinning) != 0 || !cas_sc(&sched.nmspinning, &e, 1))
+        return;
+    start_m(NULL, true);
+}
+
+void proc_handoff(struct p *pp)
+{
+    uint32_t e = 0;
+    if (!runq_empty(pp) || ld_rlx(&sched.runq_size) != 0) {
+        start_m(pp, false);
+        return;
+    }
+    if (ld_rlx(&sched.npidle) == 0 && ld_rlx(&sched.nmspinning) == 0 &&
+        cas_sc(&sched.nmspinning, &e, 1)) {
+        start_m(pp, true); /* it was the last P: somebody must keep looking */
+        return;
+    }
+    rt_lock(&sched.lock);
+    bool work = sched.runq_size != 0;
+    if (!work)
+        proc_idle_put_locked(pp);
+    rt_unlock(&sched.lock);
+    if (work)
+        start_m(pp, false);
+}
+
+/* --- stopping ----------------------------------------------------------------------------- */
+
+static bool take_waiting_p(struct m *mp)
+{
+    struct p *pp = sched.pwait;
+    if (pp == NULL)
+        return false;
+    sched.pwait = pp->link;
+    st_rlx(&sched.m_wanted, sched.m_wanted - 1);
+    mp->spinning = pp->start_spinning;
+    proc_acquire(mp, pp);
+    return true;
+}
+
+static void midle_put_locked(struct m *mp)
+{
+    mp->link = sched.midle;
+    sched.midle = mp;
+    mp->idle = true;
+    st_rlx(&sched.nmidle, sched.nmidle + 1);
+}
+
+static void midle_remove_locked(struct m *mp)
+{
+    struct m **at = &sched.midle;
+    while (*at != mp)
+        at = &(*at)->link;
+    *at = mp->link;
+    mp->idle = false;
+    st_rlx(&sched.nmidle, sched.nmidle - 1);
+}
+
+static void take_given_p(struct m *mp)
+{
+    struct p *pp = mp->nextp;
+    mp->nextp = NULL;
+    RT_ASSERT(pp != NULL, "stop: woken without a P");
+    proc_acquire(mp, pp);
+}
+
+/* Sleep until started.  Returns false when the deadline passed or a look is wanted. */
+static bool m_sleep(struct m *mp, int64_t deadline_ns)
+{
+    for (;;) {
+        uint32_t v = ld_acq(&mp->park); /* MO: acquire <- [M1] */
+        if (v == PARK_START) {
+            st_rlx(&mp->park, PARK_NONE);
+            return true;
+        }
+        if (v == PARK_LOOK) {
+            if (cas_acq(&mp->park, &v, PARK_NONE)) /* MO: acquire <- [M1] */
+                return false;
+            continue;
+        }
+        if (os_futex_wait(&mp->park, PARK_NONE, deadline_ns) == -ETIMEDOUT)
+            return false;
+    }
+}
+
+/* Is the earliest timer covered now that this M stops covering it? */
+static void leave_timers(struct m *mp)
+{
+    if (ld_rlx(&sched.timer_sleeper) != mp)
+        return;
+    st_rlx(&sched.timer_wake_ns, RT_FOREVER);
+    st_sc(&sched.timer_sleeper, NULL); /* MO: sc, [T1] */
+    fence_sc();
+    int64_t next = rt_timers_next(0);
+    if (next < ld_rlx(&sched.sysmon_until_ns))
+        rt_sysmon_kick();
+}
+
+/* Become the sleeper for timers, if there are any and nobody is; until when? */
+static int64_t cover_timers(struct m *mp)
+{
+    int64_t next = rt_timers_next(0);
+    struct m *e = NULL;
+    if (next == RT_FOREVER || !cas_sc(&sched.timer_sleeper, &e, mp)) /* MO: sc, [T1] */
+        return RT_FOREVER;
+    st_sc(&sched.timer_wake_ns, next); /* MO: sc, [T1] */
+    fence_sc();
+    int64_t again = rt_timers_next(0);
+    if (again < next)
+        st_rlx(&sched.timer_wake_ns, again);
+    return again < next ? again : next;
+}
+
+void proc_timer_earlier(int64_t when_ns)
+{
+    fence_sc(); /* MO: [T1] */
+    struct m *mp = ld_acq(&sched.timer_sleeper); /* MO: acquire <- [T1] */
+    if (mp == NULL) {
+        if (when_ns < ld_rlx(&sched.sysmon_until_ns))
+            rt_sysmon_kick();
+        return;
+    }
+    if (when_ns >= ld_rlx(&sched.timer_wake_ns))
+        return;
+    uint32_t e = PARK_NONE;
+    if (cas_rel(&mp->park, &e, PARK_LOOK)) /* MO: release -> [M1] */
+        os_futex_wake(&mp->park, 1);
+}
+
+/* The deadline passed: run the timers on an idle P.  False: none is idle. */
+static bool wake_for_timers(struct m *mp)
+{
+    rt_lock(&sched.lock);
+    if (!mp->idle) { /* somebody is starting us */
+        rt_unlock(&sched.lock);
+        m_sleep(mp, RT_FOREVER);
+        take_given_p(mp);
+        return true;
+    }
+    struct p *pp = proc_idle_get_locked();
+    if (pp != NULL)
+        midle_remove_locked(mp);
+    rt_unlock(&sched.lock);
+    if (pp == NULL)
+        return false;
+    proc_acquire(mp, pp);
+    return true;
+}
+
+void proc_stop(struct m *mp, bool timers)
+{
+    rt_lock(&sched.lock);
+    if (take_waiting_p(mp)) {
+        rt_unlock(&sched.lock);
+        return;
+    }
+    midle_put_locked(mp);
+    rt_unlock(&sched.lock);
+    for (;;) {
+        int64_t deadline = timers ? cover_timers(mp) : RT_FOREVER;
+        bool started = m_sleep(mp, deadline);
+        leave_timers(mp);
+        if (started) {
+            take_given_p(mp);
+            return;
+        }
+        if (deadline != RT_FOREVER && os_now_ns() >= deadline) {
+            if (wake_for_timers(mp))
+                return;
+            timers = false; /* every P is busy: sysmon's duty, see leave_timers */
+        }
+    }
+}
+
+/* --- locked Ms (LockOSThread) ----------------------------------------------------------------- */
+
+/* This M's own G is waiting: give the P away and sleep until the G is to run. */
+void proc_stop_locked_m(struct m *mp)
+{
+    if (mp->p != NULL)
+        proc_handoff(proc_release(mp));
+    while (!m_sleep(mp, RT_FOREVER))
+        ;
+    take_given_p(mp);
+}
+
+/* GP belongs to another M: give that one the P and GP, and find another P for this M. */
+void proc_start_locked_m(struct m *mp, struct g *gp)
+{
+    struct m *other = gp->lockedm;
+    other->nextg = gp;
+    give_p(other, proc_release(mp));
+}
+
+/* --- making Ms, on sysmon ------------------------------------------------------------------------ */
+
+struct m *proc_m_alloc(void)
+{
+    static uint32_t seed = 2463534242u;
+    struct m *mp = os_map(sizeof *mp);
+    if (mp == NULL)
+        return NULL;
+    mp->g0.m = mp;
+    mp->g0.in_rt = 1;
+    mp->rng = add_rlx(&seed, 0x9e3779b9u) | 1;
+    return mp;
+}
+
+void proc_m_publish(struct m *mp)
+{
+    mp->alllink = ld_rlx(&sched.allm);
+    while (!cas_rel(&sched.allm, &mp->alllink, mp))
+        ;
+    add_rlx(&sched.nm, 1);
+}
+
+void proc_newm_failed(void)
+{
+    rt_lock(&sched.lock);
+    struct p *pp = sched.pwait;
+    if (pp != NULL) {
+        sched.pwait = pp->link;
+        st_rlx(&sched.m_wanted, sched.m_wanted - 1);
+        if (pp->start_spinning)
+            sub_sc(&sched.nmspinning, 1);
+        proc_idle_put_locked(pp);
+    }
+    rt_unlock(&sched.lock);
+}
+
+void *proc_m_main(void *arg)
+{
+    struct m *mp = arg;
+    arch_self_set(&mp->g0);
+    mp->g0.tcb = (void *)arch_tp();
+    mp->g0.ctx.tp = arch_tp();
+    mp->tid = os_gettid();
+    os_sigmask(2 /* SIG_SETMASK */, NULL, &mp->sigmask);
+    proc_m_publish(mp);
+    proc_stop(mp, false);
+    sched_loop(mp);
+}

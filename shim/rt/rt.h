@@ -1,0 +1,471 @@
+/* rt.h - the machine: G, M, P, run queues, park and ready, timers, stacks.
+ *
+ * WORDS
+ *   G  a thread of the program: a stack, a libc identity (TCB + TLS), a state.
+ *   M  a kernel thread.  Its own stack and TCB form g0, on which the scheduler runs when
+ *      there is no G to go to directly.
+ *   P  the right to run Gs; there are GSHIM_MAXPROCS of them.
+ *   A *foreign* thread is one that never became a G: libc's helper threads, threads made
+ *   behind our back, and every thread of a program before its first pthread_create.
+ *
+ * THE ONE RULE OF USER CODE
+ *   Application code owns its P only provisionally, as Go's system calls do.  While a G
+ *   runs outside the runtime its P is marked P_USER (or P_SYSCALL in a wrapped blocking
+ *   call) and sysmon may take it.  rt_enter claims it back with one compare-and-swap, and
+ *   if it is gone, the G continues without P inside the runtime and, at rt_exit, gets an
+ *   idle P or queues itself and lets its M sleep.  So a G stuck in a libc lock, an inline
+ *   futex or a slow call never stops another G.
+ *
+ * STATES OF A G (wstate, with the queue it is on and who owns its stack)
+ *   G_RUN, on_cpu = 1      runs on m; its M owns the stack
+ *   G_RUN, on_cpu = 0      runnable: on exactly one run queue; whoever dequeues it owns it
+ *   G_PARKED               waits; on no run queue; the waker that moves it to G_RUN owns it
+ *   G_NOTIFIED             readied while still on its way to park; it will not park
+ *   G_DEAD                 finished; owned by the joiner or the free list
+ *   on_cpu stays 1 from the moment a G is chosen to the moment its registers are saved;
+ *   whoever resumes a G waits for 0 first, so a G may be queued before it is off its CPU.
+ *
+ * STATES OF A P (owner word)
+ *   0               idle, on the idle list, or in the hands of whoever popped it
+ *   mp|P_RT         its M is inside the runtime: nobody may take it
+ *   mp|P_USER       its M runs application code: sysmon may take it
+ *   mp|P_SYSCALL    its M is in a blocking call that said so
+ *
+ * LOCKS, in rank order (a holder of one takes only later ones)
+ *   start < stack < bucket < timer < sched.  Held only between rt_enter and rt_exit or on
+ *   g0; never across a switch.
+ *
+ * Context tags in docstrings: [G] on a G's stack, may park; [g0]; [any]; [rt] inside an
+ * rt_section or on g0; [sig] async-signal-safe.
+ */
+#ifndef GSHIM_RT_H
+#define GSHIM_RT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <time.h>
+
+#include "arch/arch.h"
+#include "arch/atomic.h"
+#include "shim/os/os.h"
+
+/* --- constants --------------------------------------------------------------------- */
+
+enum {
+    RT_MAX_P = 1024,
+    RT_RING = 256,         /* slots of a P's run queue; a power of two, as in Go       */
+    RT_GLOBAL_TICK = 61,   /* every 61st pick looks at the global queue first (Go)     */
+    RT_NEXT_LIMIT = 64,    /* picks of runnext in a row before the ring gets its turn  */
+    RT_FIRST_TID = 1 << 22, /* above any kernel tid: PID_MAX_LIMIT                     */
+    RT_MAX_G = 1 << 21,    /* slots; a tid is slot + generation, below 2^28            */
+    RT_NAME = 16,
+};
+
+#define RT_FOREVER OS_FOREVER
+
+enum g_wstate { G_RUN, G_PARKED, G_NOTIFIED, G_DEAD };
+
+enum p_mode { P_RT = 1, P_USER = 2, P_SYSCALL = 3, P_MODE = 3 };
+
+enum wait_reason {
+    WAIT_NONE, WAIT_MUTEX, WAIT_COND, WAIT_RWLOCK, WAIT_SEM, WAIT_BARRIER, WAIT_ONCE,
+    WAIT_JOIN, WAIT_FUTEX, WAIT_SLEEP, WAIT_CALL, WAIT_REASONS
+};
+extern const char *const rt_wait_names[WAIT_REASONS];
+
+/* bits of g.join */
+enum { JOIN_DETACHED = 1, JOIN_EXITED = 2, JOIN_CLAIMED = 4, JOIN_GONE = 8 };
+
+struct g;
+struct m;
+struct p;
+struct stack_class;
+
+/* --- locks ------------------------------------------------------------------------- */
+
+/* A short spin, then a futex.  0 free, 1 held, 2 held and somebody sleeps. */
+struct rt_lock {
+    uint32_t word;
+};
+
+void rt_lock_slow(struct rt_lock *l);
+
+static inline void rt_lock(struct rt_lock *l)
+{
+    uint32_t e = 0;
+    if (unlikely(!cas_acq(&l->word, &e, 1))) /* MO: acquire <- [K1] release in rt_unlock */
+        rt_lock_slow(l);
+}
+
+static inline void rt_unlock(struct rt_lock *l)
+{
+    if (unlikely(xchg_rel(&l->word, 0) == 2)) /* MO: release -> [K1] */
+        os_futex_wake(&l->word, 1);
+}
+
+/* --- timers ------------------------------------------------------------------------ */
+
+typedef void rt_timer_fn(struct g *gp, uint64_t seq);
+
+/* One per G, since a G waits for one thing at a time.  Under the heap lock of pp. */
+struct rt_timer {
+    int64_t when_ns;    /* on CLOCK */
+    struct p *pp;       /* whose heap it is on, NULL: none.  atomic, see timer.c */
+    uint32_t index;
+    uint8_t clock;      /* 0 monotonic, 1 real time */
+    uint64_t seq;       /* the wait it belongs to; stale firings are told by it */
+    rt_timer_fn *fn;
+};
+
+struct timer_heap {
+    struct rt_timer **at;
+    uint32_t n, cap;
+};
+
+/* --- waiting ----------------------------------------------------------------------- */
+
+/* Node of the parking lot (sync/park.c), here because it is part of a G. */
+struct park_waiter {
+    struct park_waiter *next, *prev; /* under the bucket lock of key */
+    uintptr_t key;                   /* written under the lock of the old key's bucket */
+    struct g *gp;                    /* NULL: a foreign thread */
+    uint32_t word;                   /* foreign: futex, 0 asleep, 1 woken */
+    bool queued;                     /* under the bucket lock */
+    bool interruptible;
+    uint8_t result;                  /* errno value, by whoever dequeued */
+    uintptr_t tag, token;            /* of the waiter, of the waker */
+    uint64_t since;                  /* TSC at the start, for eventual fairness */
+    uint64_t seq;                    /* number of the wait */
+};
+
+/* --- G ----------------------------------------------------------------------------- */
+
+struct g {
+    struct arch_ctx ctx;  /* valid while off CPU */
+    void *tcb;            /* const */
+    struct m *m;          /* M that runs it; own thread and that M only */
+    uint32_t in_rt;       /* depth of rt_enter; own thread only, read by its signal handler */
+    uint32_t wstate;      /* enum g_wstate, atomic [G1] */
+    uint32_t on_cpu;      /* atomic [G2] */
+    uint32_t tid;         /* const while alive */
+    struct g *link;       /* run queue or free list */
+    struct m *lockedm;    /* own thread: runs on this M only */
+    uint32_t lock_count;
+    uint8_t wait_reason;
+    int8_t soon;          /* how regularly it parks right after readying (sched.c) */
+    uint64_t readied_at;  /* when it last readied one G alone, TSC; 0: not since parking */
+    bool is_main;
+    bool exiting;         /* pthread_exit was called: ret is valid */
+    bool preempt;         /* asked to yield at the next runtime exit */
+
+    struct park_waiter waiter;
+    struct rt_timer timer;
+
+    /* thread; written before it starts, then as said */
+    void *(*start)(void *);
+    void *arg;
+    void *ret;            /* before JOIN_EXITED */
+    uint32_t join;        /* JOIN_*, atomic [J1] */
+    struct g *joining;    /* whom it joins; for EDEADLK */
+    char *stack_lo, *stack_hi; /* its stack, whoever gave it */
+    size_t stack_bytes;        /* asked for; the stack may be a little larger */
+    size_t guard_bytes;
+    void (*body)(struct g *); /* posix/thread.c: what runs on it */
+    struct stack_class *cls;  /* const: whose block it is, and the block's own stack */
+    char *block_lo, *block_hi;
+    uint32_t slot;        /* const: index in the slot table */
+    uint16_t generation;
+    bool user_stack;
+    bool c11;
+    char name[RT_NAME];
+    int32_t policy, priority;
+    uint64_t sigmask;
+    uint64_t run_cycles;  /* TSC ticks on a CPU, while nobody asked for CPU time */
+    int64_t cpu_ns;       /* CPU time of finished runs since somebody did */
+    int64_t cpu_since;    /* M's CPU clock when this run began; 0: not known */
+};
+
+/* --- M ----------------------------------------------------------------------------- */
+
+struct m {
+    struct g g0;
+    struct g *curg;       /* own thread; sysmon reads it as a hint */
+    struct p *p;          /* claimed P; valid only if p->owner agrees */
+    uint32_t park;        /* futex, atomic [M1]: 1 = wake */
+    struct p *nextp;      /* P given with the wake; before park */
+    struct g *nextg;      /* locked G given with it */
+    struct g *lockedg;    /* the G bound to this M */
+    bool spinning;        /* own thread, or its starter before the wake */
+    bool idle;            /* on the idle list; under sched.lock */
+    uint32_t rng;
+    int tid;              /* const after start */
+    struct m *link;       /* idle list; under sched.lock */
+    struct m *alllink;    /* const after publication */
+    uint64_t sigmask;     /* the kernel's mask of this thread, as far as we set it */
+    uint64_t run_since;   /* TSC at the last switch */
+};
+
+/* --- P ----------------------------------------------------------------------------- */
+
+struct p {
+    /* shared, atomic [P1] */
+    uintptr_t owner;
+    uint32_t preempt; /* set by sysmon: yield at the next exit */
+    /* owner M only; sysmon reads as hints */
+    uint32_t schedtick, syscalltick;
+    uint32_t next_run;   /* picks of runnext in a row */
+    uint32_t deferred;   /* a wake-up of another M was put off, see rt_ready */
+    struct g *gfree;     /* finished Gs of the default class */
+    uint32_t ngfree;
+    uint32_t id;
+    /* run queue: head moved by thieves, tail by the owner only [Q1] */
+    uint32_t head __attribute__((aligned(64)));
+    uint32_t tail __attribute__((aligned(64)));
+    struct g *runnext;
+    struct g *ring[RT_RING];
+    /* under tlock */
+    struct rt_lock tlock;
+    struct timer_heap heap[2];
+    int64_t next_ns[2]; /* earliest of each heap; atomic, hint */
+    /* under sched.lock */
+    struct p *link;
+    bool start_spinning;
+    /* sysmon only */
+    struct sysmontick {
+        uint32_t schedtick, syscalltick, strikes;
+        int64_t sched_when, syscall_when, cpu_at;
+        struct m *mp;
+    } mon;
+};
+
+/* --- global state ------------------------------------------------------------------ */
+
+struct sched {
+    struct rt_lock lock;
+    /* under lock; counts are atomic hints for readers without it */
+    struct g *runq_head, *runq_tail;
+    uint32_t runq_size;
+    struct m *midle;
+    uint32_t nmidle;
+    struct p *pidle;
+    uint32_t npidle;
+    struct p *pwait;      /* Ps given to Ms that sysmon has yet to make */
+    uint32_t m_wanted;
+    /* atomic */
+    uint32_t nmspinning;
+    uint32_t nm;          /* Ms that exist */
+    uint32_t np;          /* Ps in use; const after start but for set_maxprocs */
+    uint32_t ng;          /* living Gs, main included */
+    struct m *timer_sleeper; /* idle M that sleeps until the earliest timer */
+    int64_t timer_wake_ns;   /* until when whoever covers the timers sleeps */
+    uint32_t sysmon_word;    /* futex: 1 = kicked */
+    int64_t sysmon_until_ns; /* when sysmon wakes by itself */
+    struct m *allm;
+    struct p *allp[RT_MAX_P];
+    bool started;
+    uint32_t ntimers_wall;
+};
+extern struct sched sched;
+
+extern __thread struct g *gshim_self_tls;
+
+/* rt_self - the running G; a g0 on the scheduler's stack; NULL on a foreign thread. [any] */
+static inline struct g *rt_self(void)
+{
+    return arch_self();
+}
+
+static inline bool rt_is_g0(const struct g *gp)
+{
+    return gp == &gp->m->g0;
+}
+
+/* --- failures ---------------------------------------------------------------------- */
+
+_Noreturn void rt_throw(const char *what);
+#define RT_ASSERT(cond, what)                                                              \
+    do {                                                                                   \
+        if (unlikely(!(cond)))                                                             \
+            rt_throw(what);                                                                \
+    } while (0)
+
+/* --- runtime sections (proc.c) ------------------------------------------------------ */
+
+/* Between enter and exit: signal handlers of the program are put off, the G keeps its M,
+ * and its P, if it still has one, cannot be taken.  A foreign thread blocks signals. */
+struct rt_section {
+    struct g *gp; /* NULL: foreign */
+    uint64_t sigmask;
+};
+
+void rt_enter_lost(struct g *gp);
+void rt_exit_slow(struct g *gp);
+void rt_enter_foreign(struct rt_section *s);
+void rt_exit_foreign(struct rt_section *s);
+void rt_deferred_signals(struct g *gp);
+
+/* rt_enter - begin a runtime section; nests.                                     [G]
+ * Order: acquire on the P; what its former holder queued is visible. [P1] */
+static inline void rt_enter(struct rt_section *s)
+{
+    struct g *gp = rt_self();
+    s->gp = gp;
+    if (unlikely(gp == NULL)) {
+        rt_enter_foreign(s);
+        return;
+    }
+    if (gp->in_rt++ != 0)
+        return;
+    fence_sig(); /* from here on handlers are deferred, so gp->m cannot change */
+    struct m *mp = gp->m;
+    struct p *pp = mp->p;
+    uintptr_t e = (uintptr_t)mp | P_USER;
+    /* MO: acquire <- [P1] release in rt_exit or hand-off */
+    if (unlikely(pp == NULL || !cas_acq(&pp->owner, &e, (uintptr_t)mp | P_RT)))
+        rt_enter_lost(gp);
+}
+
+/* rt_exit - end it; may yield or, if the P was lost, wait for one. errno: untouched. */
+static inline void rt_exit(struct rt_section *s)
+{
+    struct g *gp = s->gp;
+    if (unlikely(gp == NULL)) {
+        rt_exit_foreign(s);
+        return;
+    }
+    if (gp->in_rt > 1) {
+        gp->in_rt--;
+        return;
+    }
+    struct m *mp = gp->m;
+    struct p *pp = mp->p;
+    if (unlikely(pp == NULL || ld_rlx(&pp->preempt) != 0)) {
+        rt_exit_slow(gp);
+        return;
+    }
+    st_rel(&pp->owner, (uintptr_t)mp | P_USER); /* MO: release -> [P1] */
+    fence_sig();
+    gp->in_rt = 0;
+}
+
+/* rt_block_begin/end - around a call that may block in the kernel.               [G]
+ * begin lets sysmon take the P at once; with LONG it is handed off straight away.
+ * On a foreign thread both do nothing.  errno: preserved. */
+void rt_block_begin(bool is_long);
+void rt_block_end(void);
+
+/* --- M and P (proc.c) ---------------------------------------------------------------- */
+void proc_init_p(uint32_t n);
+/* proc_wakep - one more M should look for work, unless one already does.      [any]  */
+void proc_wakep(void);
+/* proc_handoff - the P is ours (owner 0): give it to an M that has work for it, or idle. */
+void proc_handoff(struct p *pp);
+/* proc_release - give up the P of MP; [g0] or [rt]. */
+struct p *proc_release(struct m *mp);
+void proc_acquire(struct m *mp, struct p *pp);
+struct p *proc_idle_get_locked(void);
+void proc_idle_put_locked(struct p *pp);
+/* proc_stop - sleep until given a P; [g0], without P.  Returns with one. */
+void proc_stop(struct m *mp, bool timers);
+/* proc_timer_earlier - a timer at WHEN was added: see that somebody wakes for it. */
+void proc_timer_earlier(int64_t when_ns);
+void proc_stop_locked_m(struct m *mp);
+void proc_start_locked_m(struct m *mp, struct g *gp);
+void proc_newm_failed(void);
+void *proc_m_main(void *arg); /* body of an M's kernel thread */
+struct m *proc_m_alloc(void);
+void proc_m_publish(struct m *mp);
+
+/* --- scheduling (sched.c) ------------------------------------------------------------ */
+
+/* rt_park - sleep until rt_ready; returns at once if it came first.          [rt] [G]
+ * The caller has published, under some lock it has dropped, that it waits.  P and M may
+ * be others afterwards.  Order: what the readier did before happens-before. [G1] */
+void rt_park(struct g *gp, enum wait_reason why);
+
+/* rt_ready - let a parked G run; exactly once per park.                  [rt] [g0] [any]
+ *   next  run it next on this P (it continues what we did), else at the tail */
+void rt_ready(struct g *gp, bool next);
+
+/* rt_yield - go to the tail of the run queue.                                [rt] [G] */
+void rt_yield(struct g *gp);
+
+/* rt_exit_g - never returns; the next context releases the stack.            [rt] [G] */
+_Noreturn void rt_exit_g(struct g *gp);
+
+/* sched_loop - the scheduler of an M; [g0]. */
+_Noreturn void sched_loop(struct m *mp);
+void sched_first_run(void *arg, void *cookie);
+void sched_requeue(struct g *gp);
+void sched_switch_to_g0(struct g *gp);
+
+/* --- run queues (runq.c) -------------------------------------------------------------- */
+void runq_put(struct p *pp, struct g *gp, bool next);
+struct g *runq_get(struct p *pp);
+bool runq_empty(const struct p *pp);
+struct g *runq_steal(struct p *pp, struct p *victim, bool next_too);
+void globq_put_locked(struct g *gp);
+void globq_put_batch(struct g *head, struct g *tail, uint32_t n);
+struct g *globq_get(struct p *pp, uint32_t max);
+
+/* --- timers (timer.c) ------------------------------------------------------------------ */
+
+/* rt_timer_start - call FN(gp, seq) when the deadline has passed.                 [rt]
+ *   clock  CLOCK_MONOTONIC or CLOCK_REALTIME; real-time deadlines follow clock changes
+ * FN runs on g0 or sysmon, no lock held; it may come late and with a stale SEQ. */
+void rt_timer_start(struct g *gp, int clock, int64_t when_ns, rt_timer_fn *fn, uint64_t seq);
+void rt_timer_stop(struct g *gp);
+/* rt_timers_run - fire what is due on all Ps; returns the next deadline (monotonic). */
+int64_t rt_timers_run(int64_t now_ns);
+int64_t rt_timers_next(int64_t now_ns);
+
+/* rt_sleep - sleep until the deadline; [G].  0, or EINTR when rt_interrupt came. */
+int rt_sleep(int clock, int64_t deadline_ns);
+
+/* --- threads (gthread.c) --------------------------------------------------------------- */
+
+struct g_attr {
+    size_t stack_bytes, guard_bytes;
+    void *user_stack; /* lowest byte, or NULL */
+    bool detached;
+};
+
+/* g_new - a G that will run BODY(gp).                                             [G]
+ * Returns 0, EAGAIN or ENOMEM.  Allocates: outside runtime sections. */
+int g_new(struct g **out, const struct g_attr *attr, void (*body)(struct g *));
+void g_start(struct g *gp);        /* make it runnable; [G] or foreign */
+void g_main(struct g *gp);
+void g_free(struct g *gp);         /* after exit; off its CPU, or soon */
+struct g *g_of_tcb(void *tcb);     /* the G behind a pthread_t, or NULL: foreign */
+struct g *g_of_slot(uint32_t slot);
+struct g *g_of_tid(uint32_t tid);
+uint32_t g_slots(void);
+
+/* --- start (start.c) -------------------------------------------------------------------- */
+struct rt_hooks {
+    void *(*sysmon)(void *);  /* body of the monitor thread; begins with rt_sysmon_ready */
+    void (*main_exit)(void);  /* where pthread_exit in main ends, on main's stack */
+    void (*on_start)(void);   /* once everything stands */
+};
+/* rt_start - bring the runtime up, once; the main thread, if it calls, becomes a G.
+ * Returns true when threads are Gs from now on, false: pass through to NPTL.    [any]  */
+bool rt_start(const struct rt_hooks *hooks);
+bool rt_is_started(void);
+/* rt_note_main - remember the main thread, if it calls: from the constructor. */
+void rt_note_main(void);
+/* rt_adopt_main - make the calling thread the main G if it is the main thread and a foreign
+ * thread has started the runtime. */
+void rt_adopt_main(void);
+void rt_sysmon_kick(void);
+void rt_sysmon_ready(void);
+/* rt_fork_child - the caller is the only thread left; forget every other G, M and P. */
+void rt_fork_child(void);
+
+/* rt_lock_m - bind the calling G to its M; nests.  rt_unlock_m - undo one. */
+void rt_lock_m(void);
+void rt_unlock_m(void);
+int64_t rt_cpu_ns(struct g *gp);
+extern bool rt_cpu_accounting;
+
+#endif

@@ -1,0 +1,128 @@
+/* stack.c - memory for Gs: one arena per size, blocks never given back, reused LIFO.
+ *
+ * Block, addresses growing upwards:
+ *      guard | stack ........ | static TLS | TCB | struct g
+ * What a parked G touches (the end of its stack, TLS, TCB, struct g) lies together at the
+ * top: two pages.  A class is a pair (stack size, guard size); its chunks are large unreserved
+ * mappings, so a hundred thousand stacks cost a handful of VMAs; guard pages are markers in
+ * the page table (Linux 6.13) and split none.  Without markers mprotect is used, and past
+ * about 32,000 stacks the kernel's limit of mappings is reached: then stacks go unguarded, and
+ * one line on stderr says so.
+ * Blocks stay mapped for the life of the process: a timer or a stale pthread_t may still
+ * name a G, and libc has its TCB on a list.  Pages below the top are given back when a
+ * thread with a deep stack ends (see g_free).
+ */
+#include "shim/rt/rt.h"
+
+#include "shim/rt/stack.h"
+
+enum { FIRST_CHUNK = 16, LAST_CHUNK = 4096, MAX_CLASSES = 256 };
+static const size_t CHUNK_BYTES = (size_t)16 << 30; /* of address space, not of memory */
+
+static struct stack_class classes[MAX_CLASSES]; /* rows const once counted */
+static uint32_t nclasses;                       /* atomic [C1] */
+static struct rt_lock class_lock;
+static bool guard_warned;
+
+static size_t round_up(size_t v, size_t to)
+{
+    return (v + to - 1) / to * to;
+}
+
+/* Sizes are rounded so that a program with many different ones shares classes. */
+static size_t class_size(size_t bytes)
+{
+    size_t page = os_page_size();
+    size_t step = bytes <= 256 * 1024 ? page : bytes <= 4u << 20 ? 64 * 1024 : 1u << 20;
+    return round_up(bytes, step);
+}
+
+static struct stack_class *class_lookup(size_t bytes, size_t guard, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        if (classes[i].stack_bytes == bytes && classes[i].guard_bytes == guard)
+            return &classes[i];
+    return NULL;
+}
+
+struct stack_class *stack_class_get(size_t stack_bytes, size_t guard_bytes, size_t top_bytes)
+{
+    size_t bytes = stack_bytes != 0 ? class_size(stack_bytes) : 0;
+    size_t guard = round_up(guard_bytes, os_page_size());
+    /* MO: acquire <- [C1] release below: the row is complete */
+    struct stack_class *c = class_lookup(bytes, guard, ld_acq(&nclasses));
+    if (likely(c != NULL))
+        return c;
+    rt_lock(&class_lock);
+    c = class_lookup(bytes, guard, nclasses);
+    if (c == NULL && nclasses < MAX_CLASSES) {
+        c = &classes[nclasses];
+        *c = (struct stack_class){.stack_bytes = bytes, .guard_bytes = guard};
+        c->block_bytes = guard + round_up(bytes + top_bytes, os_page_size());
+        c->next_chunk = FIRST_CHUNK;
+        st_rel(&nclasses, nclasses + 1); /* MO: release -> [C1] */
+    }
+    rt_unlock(&class_lock);
+    return c;
+}
+
+static bool add_chunk(struct stack_class *c)
+{
+    size_t n = c->next_chunk;
+    while (n > 1 && n * c->block_bytes > CHUNK_BYTES)
+        n /= 2;
+    char *p = os_map(n * c->block_bytes);
+    if (p == NULL) {
+        n = 1;
+        p = os_map(c->block_bytes);
+    }
+    if (p == NULL)
+        return false;
+    c->bump = p;
+    c->chunk_end = p + n * c->block_bytes;
+    if (c->next_chunk < LAST_CHUNK)
+        c->next_chunk *= 2;
+    return true;
+}
+
+char *stack_block_new(struct stack_class *c)
+{
+    rt_lock(&c->lock);
+    char *p = NULL;
+    if (c->bump != c->chunk_end || add_chunk(c)) {
+        p = c->bump;
+        c->bump += c->block_bytes;
+    }
+    rt_unlock(&c->lock);
+    if (p != NULL && c->guard_bytes != 0 && os_guard(p, c->guard_bytes) != 0 &&
+        !guard_warned) {
+        guard_warned = true;
+        os_log("the kernel's limit of memory mappings is reached; further thread stacks "
+               "have no guard page");
+    }
+    return p;
+}
+
+struct g *stack_class_pop(struct stack_class *c)
+{
+    rt_lock(&c->lock);
+    struct g *gp = c->free;
+    if (gp != NULL)
+        c->free = gp->link;
+    rt_unlock(&c->lock);
+    return gp;
+}
+
+void stack_class_push(struct stack_class *c, struct g *gp)
+{
+    rt_lock(&c->lock);
+    gp->link = c->free;
+    c->free = gp;
+    rt_unlock(&c->lock);
+}
+
+void stack_forget(void)
+{
+    nclasses = 0;
+    class_lock.word = 0;
+}

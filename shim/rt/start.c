@@ -1,0 +1,294 @@
+/* start.c - bringing the runtime up, once, at the first pthread_create.
+ *
+ * Order matters: nothing of the program is touched until every check has passed, so that a
+ * C library we do not understand, or GSHIM_DEBUG=off=1, leaves an ordinary process behind.
+ *   1. environment; 2. layout of libc (on this thread); 3. sysmon, a native thread, checks
+ *   the rest of the layout; 4. a trial G runs libc's functions on an identity of ours;
+ *   5. Ps; 6. the main thread becomes a G: its TCB and stack stay the main G's, and its
+ *   kernel thread M0 gets a TCB and a stack of its own to schedule on.
+ *
+ * If a foreign thread creates the first thread (a SIGEV_THREAD callback), the main thread
+ * joins at its next blocking call (rt_adopt_main).
+ *
+ * fork: the child has one thread.  It starts over as a process without runtime whose main
+ * thread is the G that forked, on its own stack and TCB; everything else is forgotten, the
+ * memory stays as it is (shared with the parent until written).
+ */
+#include "shim/rt/rt.h"
+
+#include <errno.h>
+#include <sys/auxv.h>
+#include <unistd.h>
+
+#include "shim/libc/libc.h"
+#include "shim/libc/real.h"
+#include "shim/rt/config.h"
+#include "shim/rt/stack.h"
+
+enum { STATE_NEW, STATE_STARTED, STATE_OFF };
+enum { G0_STACK = 256 * 1024 };
+
+static uint32_t state;             /* enum above; atomic [I1] */
+static struct rt_lock start_lock;
+static uint32_t sysmon_answered;   /* futex */
+static const char *sysmon_why;     /* before sysmon_answered */
+static struct g first_g;           /* the main thread's */
+static struct g *main_g = &first_g; /* the G that is, or will be, the main thread */
+static void *main_tcb;             /* TCB of the main thread; const after rt_note_main */
+static bool main_adopted;
+
+void rt_note_main(void)
+{
+    if (main_tcb == NULL && os_gettid() == os_getpid())
+        main_tcb = (void *)arch_tp();
+}
+
+/* --- trial ------------------------------------------------------------------------------ */
+
+struct trial {
+    struct arch_ctx here, there;
+    void *tcb;
+    const char *why;
+};
+
+static void trial_entry(void *arg, void *cookie)
+{
+    struct trial *t = arg;
+    (void)cookie;
+    libc_thread_begin();
+    t->why = libc_selftest(t->tcb);
+    arch_switch(&t->there, &t->here, NULL);
+}
+
+static char *new_g0_block(void **tcb)
+{
+    struct stack_class *c =
+        stack_class_get(G0_STACK, os_page_size(),
+                        libc_layout.tls_size + libc_layout.tcb_size + libc_layout.tls_align);
+    char *block = c != NULL ? stack_block_new(c) : NULL;
+    if (block == NULL)
+        return NULL;
+    uintptr_t top = (uintptr_t)block + c->block_bytes - libc_layout.tcb_size;
+    *tcb = (void *)(top & ~(libc_layout.tls_align - 1));
+    return (char *)*tcb - libc_layout.tls_size;
+}
+
+static const char *run_trial(char *stack_top, void *tcb)
+{
+    struct trial t = {.tcb = tcb, .why = "the trial did not run"};
+    t.here.tp = arch_tp();
+    arch_ctx_init(&t.there, stack_top, (uintptr_t)tcb, trial_entry, &t);
+    arch_switch(&t.here, &t.there, NULL);
+    return t.why;
+}
+
+/* --- sysmon's half ------------------------------------------------------------------------ */
+
+void rt_sysmon_ready(void)
+{
+    sysmon_why = libc_probe_native();
+    st_rel(&sysmon_answered, 1); /* MO: release -> [I2] in start_sysmon */
+    os_futex_wake(&sysmon_answered, 1);
+    if (sysmon_why != NULL)
+        REAL(pthread_exit)(NULL);
+}
+
+void rt_sysmon_kick(void)
+{
+    if (xchg_ar(&sched.sysmon_word, 1) == 0)
+        os_futex_wake(&sched.sysmon_word, 1);
+}
+
+static const char *start_sysmon(void *(*body)(void *))
+{
+    pthread_t t;
+    pthread_attr_t attr;
+    uint64_t all = ~0ull, old;
+    sysmon_answered = 0;
+    pthread_attr_init(&attr);
+    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+    pthread_attr_setstacksize(&attr, G0_STACK);
+    os_sigmask(0 /* SIG_BLOCK */, &all, &old);
+    int err = REAL(pthread_create)(&t, &attr, body, NULL);
+    os_sigmask(2 /* SIG_SETMASK */, &old, NULL);
+    pthread_attr_destroy(&attr);
+    if (err != 0)
+        return "the monitor thread cannot be made";
+    while (ld_acq(&sysmon_answered) == 0) /* MO: acquire <- [I2] */
+        os_futex_wait(&sysmon_answered, 0, RT_FOREVER);
+    return sysmon_why;
+}
+
+/* --- main thread -------------------------------------------------------------------------- */
+
+static void m0_entry(void *arg, void *cookie)
+{
+    struct g *prev = cookie;
+    st_rel(&prev->on_cpu, 0); /* MO: release -> [G2] */
+    sched_loop(arg);
+}
+
+/* The calling thread, the main one, becomes MAIN_G on a new M.  STACK_TOP, TCB: for g0. */
+static void adopt_main(char *stack_top, void *tcb, const struct rt_hooks *hooks)
+{
+    struct m *mp = proc_m_alloc();
+    RT_ASSERT(mp != NULL, "no memory for the first M");
+    struct g *gp = main_g;
+    gp->is_main = true;
+    gp->tcb = (void *)arch_tp();
+    gp->ctx.tp = arch_tp();
+    gp->tid = (uint32_t)os_getpid();
+    gp->waiter.gp = gp;
+    gp->wstate = G_RUN;
+    gp->on_cpu = 1;
+    gp->m = mp;
+    gp->join = 0;
+    gp->lockedm = NULL;
+    gp->in_rt = 0;
+    os_sigmask(2 /* SIG_SETMASK */, NULL, &gp->sigmask);
+    mp->sigmask = gp->sigmask;
+    mp->curg = gp;
+    mp->tid = os_gettid();
+    mp->g0.tcb = tcb;
+    arch_ctx_init(&mp->g0.ctx, stack_top, (uintptr_t)tcb, m0_entry, mp);
+    *(struct g **)((char *)tcb + arch_self_offset()) = &mp->g0;
+    libc_kernel_adopt(tcb, gp->tcb);
+    if (gp == &first_g && !libc_main_exit_hook(gp->tcb, hooks->main_exit))
+        os_log("the main thread's start frame was not found; pthread_exit there ends the "
+               "process");
+    proc_m_publish(mp);
+    add_rlx(&sched.ng, 1);
+    main_adopted = true;
+    arch_self_set(gp);
+}
+
+static const struct rt_hooks *kept_hooks;
+
+void rt_adopt_main(void)
+{
+    void *tcb;
+    if (main_adopted || (void *)arch_tp() != main_tcb || os_gettid() != os_getpid())
+        return;
+    char *top = new_g0_block(&tcb);
+    if (top == NULL || libc_tcb_make(tcb, (uint32_t)os_getpid()) != 0)
+        return; /* it stays foreign, which works as well */
+    adopt_main(top, tcb, kept_hooks);
+}
+
+/* --- start -------------------------------------------------------------------------------- */
+
+static const char *try_start(const struct rt_hooks *hooks)
+{
+    bool on_main = os_gettid() == os_getpid();
+    void *tcb;
+    os_init(REAL(clock_gettime));
+    arch_init(getauxval(AT_HWCAP2));
+    real_init();
+    const char *why = libc_probe((void *)arch_tp(), on_main);
+    if (why == NULL)
+        why = start_sysmon(hooks->sysmon);
+    if (why != NULL)
+        return why;
+    char *top = new_g0_block(&tcb);
+    if (top == NULL || libc_tcb_make(tcb, (uint32_t)os_getpid()) != 0)
+        return "no memory";
+    why = run_trial(top, tcb);
+    if (why != NULL)
+        return why;
+    proc_init_p(rt_config.maxprocs);
+    if (on_main) {
+        main_tcb = (void *)arch_tp();
+        adopt_main(top, tcb, hooks);
+        struct m *mp = rt_self()->m;
+        mp->p = sched.allp[0];
+        st_rel(&mp->p->owner, (uintptr_t)mp | P_USER); /* MO: release -> [P1] */
+    } else {
+        rt_lock(&sched.lock);
+        proc_idle_put_locked(sched.allp[0]);
+        rt_unlock(&sched.lock);
+    }
+    return NULL;
+}
+
+bool rt_start(const struct rt_hooks *hooks)
+{
+    if (likely(ld_acq(&state) == STATE_STARTED)) /* MO: acquire <- [I1] */
+        return true;
+    rt_lock(&start_lock);
+    if (state == STATE_NEW) {
+        config_load();
+        const char *why = rt_config.off ? "" : NULL;
+        kept_hooks = hooks;
+        if (why == NULL)
+            why = try_start(hooks);
+        if (why != NULL && why[0] != '\0')
+            os_log("passing threads through to the C library: %s", why);
+        if (why == NULL) {
+            sched.started = true;
+            hooks->on_start();
+        }
+        /* MO: release -> [I1] */
+        st_rel(&state, why == NULL ? STATE_STARTED : STATE_OFF);
+    }
+    rt_unlock(&start_lock);
+    return ld_acq(&state) == STATE_STARTED; /* MO: acquire <- [I1] */
+}
+
+bool rt_is_started(void)
+{
+    return ld_acq(&state) == STATE_STARTED; /* MO: acquire <- [I1] */
+}
+
+/* --- fork --------------------------------------------------------------------------------- */
+
+void g_forget_all(void);
+
+void rt_fork_child(void)
+{
+    struct g *gp = rt_self();
+    start_lock.word = 0;
+    if (state != STATE_STARTED)
+        return;
+    state = STATE_NEW;
+    main_adopted = false;
+    sched = (struct sched){0};
+    g_forget_all();
+    main_tcb = (void *)arch_tp();
+    if (gp == NULL) { /* a foreign thread forked */
+        first_g = (struct g){0};
+        main_g = &first_g;
+        return;
+    }
+    libc_kernel_move(gp->tcb, gp->m->g0.tcb);
+    libc_list_reset(gp->tcb);
+    main_g = gp;
+    gp->m = NULL;
+    gp->is_main = true;
+    arch_self_set(NULL);
+}
+
+/* --- binding a G to its M -------------------------------------------------------------------- */
+
+void rt_lock_m(void)
+{
+    struct rt_section s;
+    rt_enter(&s);
+    struct g *gp = s.gp;
+    if (gp != NULL && gp->lock_count++ == 0) {
+        gp->lockedm = gp->m;
+        gp->m->lockedg = gp;
+    }
+    rt_exit(&s);
+}
+
+void rt_unlock_m(void)
+{
+    struct rt_section s;
+    rt_enter(&s);
+    struct g *gp = s.gp;
+    if (gp != NULL && gp->lock_count != 0 && --gp->lock_count == 0) {
+        gp->lockedm = NULL;
+        gp->m->lockedg = NULL;
+    }
+    rt_exit(&s);
+}

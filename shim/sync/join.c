@@ -1,0 +1,122 @@
+/* join.c - the end of a thread, and waiting for it.
+ *
+ * g.join [J1]: JOIN_EXITED is set last by the thread itself, release, after its result;
+ * JOIN_CLAIMED by the one joiner; JOIN_DETACHED by pthread_detach or at creation;
+ * JOIN_GONE when the G went back to the free list.  Exactly one of these frees the G: the
+ * joiner that claimed it and saw EXITED; the thread itself, if DETACHED came first; the
+ * detacher, if EXITED came first.
+ * The G may still be on its stack when it is freed; whoever reuses it waits (gthread.c).
+ */
+#include "shim/sync/sync.h"
+
+#include <stdlib.h>
+
+static bool not_exited(void *arg)
+{
+    return (ld_acq((uint32_t *)arg) & JOIN_EXITED) == 0; /* MO: acquire <- [J1] */
+}
+
+static int claim(struct g *gp)
+{
+    struct g *self = rt_self();
+    uint32_t v = ld_rlx(&gp->join);
+    do {
+        if ((v & JOIN_GONE) != 0)
+            return ESRCH;
+        if ((v & (JOIN_DETACHED | JOIN_CLAIMED)) != 0)
+            return EINVAL;
+        if (gp == self || (self != NULL && ld_rlx(&gp->joining) == self))
+            return EDEADLK;
+    } while (!cas_ar(&gp->join, &v, v | JOIN_CLAIMED)); /* MO: acquire <- [J1] */
+    if (self != NULL)
+        st_rlx(&self->joining, gp);
+    return 0;
+}
+
+static void unclaim(struct g *gp)
+{
+    struct g *self = rt_self();
+    if (self != NULL)
+        st_rlx(&self->joining, NULL);
+    and_ar(&gp->join, ~(uint32_t)JOIN_CLAIMED);
+}
+
+static void reap(struct g *gp, void **ret)
+{
+    struct g *self = rt_self();
+    struct rt_section s;
+    if (self != NULL)
+        st_rlx(&self->joining, NULL);
+    if (ret != NULL)
+        *ret = gp->ret;
+    if (gp->is_main)
+        return; /* its memory is not from our arena */
+    st_rlx(&gp->join, JOIN_GONE);
+    rt_enter(&s);
+    g_free(gp);
+    rt_exit(&s);
+}
+
+int join_wait(struct g *gp, void **ret, struct deadline d)
+{
+    struct park_op op = {.key = &gp->join, .validate = not_exited, .arg = &gp->join,
+                         .reason = WAIT_JOIN};
+    int err = claim(gp);
+    if (err != 0)
+        return err;
+    if (not_exited(&gp->join)) {
+        err = deadline_set(&op, d);
+        while (err == 0 && not_exited(&gp->join))
+            err = park_wait(&op, NULL) == ETIMEDOUT ? ETIMEDOUT : 0;
+    }
+    if (err != 0 && not_exited(&gp->join)) {
+        unclaim(gp);
+        return err;
+    }
+    reap(gp, ret);
+    return 0;
+}
+
+int join_try(struct g *gp, void **ret)
+{
+    uint32_t v = ld_acq(&gp->join); /* MO: acquire <- [J1] */
+    if ((v & (JOIN_EXITED | JOIN_GONE)) == 0)
+        return EBUSY;
+    int err = claim(gp);
+    if (err == 0)
+        reap(gp, ret);
+    return err;
+}
+
+int join_detach(struct g *gp)
+{
+    uint32_t v = ld_rlx(&gp->join);
+    do {
+        if ((v & JOIN_GONE) != 0)
+            return ESRCH;
+        if ((v & JOIN_DETACHED) != 0)
+            return EINVAL;
+        if ((v & JOIN_CLAIMED) != 0)
+            return 0; /* somebody is joining: as glibc */
+    } while (!cas_ar(&gp->join, &v, v | JOIN_DETACHED)); /* MO: acquire <- [J1] */
+    if ((v & JOIN_EXITED) != 0)
+        reap(gp, NULL);
+    return 0;
+}
+
+_Noreturn void join_exit(struct g *gp, void *ret)
+{
+    struct rt_section s;
+    gp->ret = ret;
+    if (sub_ar(&sched.ng, 1) == 1)
+        exit(0); /* the last thread ends the process */
+    rt_enter(&s);
+    uint32_t v = or_ar(&gp->join, JOIN_EXITED); /* MO: release -> [J1] */
+    if ((v & JOIN_CLAIMED) != 0)
+        park_wake_one(&gp->join, NULL, NULL);
+    else if ((v & JOIN_DETACHED) != 0 && !gp->is_main) {
+        st_rlx(&gp->join, JOIN_GONE);
+        g_free(gp);
+    }
+    rt_exit_g(gp);
+}

@@ -1,0 +1,214 @@
+/* mutex.c - mutexes private to the process.
+ *
+ * The object is glibc's pthread_mutex_t: word __lock, depth __count, owner __owner (a tid),
+ * type __kind.  Word:
+ *   MU_LOCKED  somebody owns it
+ *   MU_PARKED  somebody may sleep on it.  Legal to be set when nobody does (a waiter that
+ *              timed out); illegal to be clear while one does.  Changed to 0 only under the
+ *              bucket lock.
+ * To lock:   0 -> LOCKED by CAS; else spin a little while the owner may be running; else set
+ *            PARKED and sleep while the word is LOCKED|PARKED.
+ * To unlock: LOCKED -> 0 by CAS; else, under the bucket lock, take one waiter off and store
+ *            the new word; nothing of the mutex is touched after that store, so its next
+ *            owner may destroy it.
+ * A woken waiter competes anew, which is fast and unfair; one that has waited a millisecond
+ * is handed the lock (token HANDED), so nobody starves.
+ * Before the second thread exists plain loads and stores do.
+ * Owner and depth belong to the owner; __owner is also read by others to compare it with
+ * their own tid, which it can only equal if they stored it.
+ */
+#include "shim/sync/sync.h"
+
+enum { HANDED = 1, SPINS = 40 };
+
+static unsigned *word_of(pthread_mutex_t *m)
+{
+    return (unsigned *)&m->__data.__lock;
+}
+
+static bool still_held(void *arg)
+{
+    return ld_rlx((unsigned *)arg) == (MU_LOCKED | MU_PARKED);
+}
+
+static bool try_word(unsigned *word)
+{
+    unsigned v = ld_rlx(word);
+    while ((v & MU_LOCKED) == 0)
+        if (cas_acq(word, &v, v | MU_LOCKED)) /* MO: acquire <- [MU] */
+            return true;
+    return false;
+}
+
+static bool spin_for(unsigned *word)
+{
+    if (ld_rlx(&sched.np) < 2)
+        return false; /* the owner cannot be running */
+    for (int i = 0; i < SPINS; i++) {
+        unsigned v = ld_rlx(word);
+        if ((v & MU_PARKED) != 0)
+            return false;
+        if ((v & MU_LOCKED) == 0 && try_word(word))
+            return true;
+        arch_pause();
+    }
+    return false;
+}
+
+static int lock_word(unsigned *word, struct deadline d)
+{
+    struct park_op op = {.key = word, .validate = still_held, .arg = word,
+                         .reason = WAIT_MUTEX};
+    if (spin_for(word))
+        return 0;
+    bool armed = false;
+    for (;;) {
+        if (try_word(word))
+            return 0;
+        unsigned v = MU_LOCKED;
+        if (!cas_rlx(word, &v, MU_LOCKED | MU_PARKED) && (v & MU_LOCKED) == 0)
+            continue;
+        if (!armed) {
+            int err = deadline_set(&op, d);
+            if (err != 0)
+                return err;
+            armed = true;
+        }
+        uintptr_t token;
+        int err = park_wait(&op, &token);
+        if (err == ETIMEDOUT)
+            return err;
+        if (err == 0 && token == HANDED)
+            return 0;
+    }
+}
+
+int mutex_lock_slow(pthread_mutex_t *m, struct deadline d)
+{
+    int err = lock_word(word_of(m), d);
+    if (err == 0)
+        m->__data.__owner = (int)libc_tid();
+    return err;
+}
+
+static uintptr_t release(void *arg, struct park_found found)
+{
+    unsigned *word = arg;
+    if (found.woken != 0 && found.fair) {
+        st_rlx(word, MU_LOCKED | (found.more ? MU_PARKED : 0)); /* never unlocked */
+        return HANDED;
+    }
+    st_rel(word, found.more ? MU_PARKED : 0); /* MO: release -> [MU] */
+    return 0;
+}
+
+void mutex_unlock_slow(pthread_mutex_t *m)
+{
+    unsigned *word = word_of(m);
+    if ((ld_rlx(word) & MU_LOCKED) != 0) /* else: unlocked by a program in error */
+        park_wake_one(word, release, word);
+}
+
+bool mutex_mark_parked(pthread_mutex_t *m)
+{
+    return (__atomic_fetch_or(word_of(m), MU_PARKED, __ATOMIC_RELAXED) & MU_LOCKED) != 0;
+}
+
+int mutex_relock(pthread_mutex_t *m, uintptr_t token)
+{
+    if (token != HANDED)
+        return mutex_lock(m);
+    m->__data.__count = 1;
+    st_rlx(&m->__data.__owner, (int)libc_tid());
+    return 0;
+}
+
+/* --- kinds --------------------------------------------------------------------------- */
+
+static int enter_again(pthread_mutex_t *m)
+{
+    if (m->__data.__count == UINT_MAX)
+        return EAGAIN;
+    m->__data.__count++;
+    return 0;
+}
+
+int mutex_lock_kind(pthread_mutex_t *m, struct deadline d)
+{
+    if (mutex_is_special(m))
+        return pshared_mutex_lock(m, d);
+    int kind = m->__data.__kind & LIBC_MUTEX_KIND;
+    int tid = (int)libc_tid();
+    if (ld_rlx(&m->__data.__owner) == tid) {
+        if (kind == PTHREAD_MUTEX_RECURSIVE)
+            return enter_again(m);
+        if (kind == PTHREAD_MUTEX_ERRORCHECK)
+            return EDEADLK;
+    }
+    unsigned e = 0;
+    if (!cas_acq(word_of(m), &e, MU_LOCKED)) { /* MO: acquire <- [MU] */
+        int err = lock_word(word_of(m), d);
+        if (err != 0)
+            return err;
+    }
+    m->__data.__count = 1;
+    st_rlx(&m->__data.__owner, tid);
+    return 0;
+}
+
+int mutex_timedlock(pthread_mutex_t *m, struct deadline d)
+{
+    int err = deadline_clock(d);
+    return err != 0 ? err : mutex_lock_kind(m, d);
+}
+
+int mutex_trylock(pthread_mutex_t *m)
+{
+    if (mutex_is_special(m))
+        return pshared_mutex_trylock(m);
+    int tid = (int)libc_tid();
+    if ((m->__data.__kind & LIBC_MUTEX_KIND) == PTHREAD_MUTEX_RECURSIVE &&
+        ld_rlx(&m->__data.__owner) == tid)
+        return enter_again(m);
+    if (!try_word(word_of(m)))
+        return EBUSY;
+    m->__data.__count = 1;
+    st_rlx(&m->__data.__owner, tid);
+    return 0;
+}
+
+int mutex_unlock_kind(pthread_mutex_t *m)
+{
+    if (mutex_is_special(m))
+        return pshared_mutex_unlock(m);
+    int kind = m->__data.__kind & LIBC_MUTEX_KIND;
+    if (kind == PTHREAD_MUTEX_RECURSIVE || kind == PTHREAD_MUTEX_ERRORCHECK) {
+        if (ld_rlx(&m->__data.__owner) != (int)libc_tid())
+            return EPERM;
+        if (kind == PTHREAD_MUTEX_RECURSIVE && --m->__data.__count != 0)
+            return 0;
+    }
+    st_rlx(&m->__data.__owner, 0);
+    unsigned e = MU_LOCKED;
+    if (!cas_rel(word_of(m), &e, 0)) /* MO: release -> [MU] */
+        mutex_unlock_slow(m);
+    return 0;
+}
+
+bool mutex_may_unlock(const pthread_mutex_t *m)
+{
+    int kind = m->__data.__kind & LIBC_MUTEX_KIND;
+    if (kind != PTHREAD_MUTEX_RECURSIVE && kind != PTHREAD_MUTEX_ERRORCHECK)
+        return true;
+    return ld_rlx(&m->__data.__owner) == (int)libc_tid();
+}
+
+int mutex_destroy(pthread_mutex_t *m)
+{
+    if (mutex_is_special(m))
+        return REAL(pthread_mutex_destroy)(m);
+    if ((ld_rlx(word_of(m)) & MU_LOCKED) != 0)
+        return EBUSY;
+    m->__data.__kind = -1; /* as glibc: use after destroy is EINVAL there */
+    return 0;
+}

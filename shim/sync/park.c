@@ -1,0 +1,432 @@
+/* park.c - the parking lot; see park.h.
+ *
+ * A hash table of buckets, each a lock and a doubly linked list of waiters in order of
+ * arrival; waiters of different keys share a list.  The node of a G is part of it, so a
+ * timer that fires late finds valid memory; a foreign thread's node is on its stack, and it
+ * does not leave before it is off the list.
+ *
+ * Who may touch a node: while queued, whoever holds the lock of its key's bucket; once taken
+ * off, the one who took it off, until rt_ready or the futex word is set; then its owner.
+ * Taking off is what decides between wake-up, timeout and interrupt: one of them finds
+ * queued set, the others find it clear.
+ *
+ * w->key changes only under the locks of both buckets (requeue); who has only the node reads
+ * the key, locks its bucket, and looks again.
+ *
+ * The table grows with the number of threads; growing takes all locks of the old table, and
+ * everybody who locked a bucket checks afterwards that its table is still the one [T2].
+ * Old tables are kept: a thread may be about to lock one of their buckets.
+ */
+#include "shim/sync/park.h"
+
+#include <errno.h>
+
+struct bucket {
+    struct rt_lock lock;
+    struct park_waiter *head, *tail;
+};
+
+struct table {
+    uint32_t bits;
+    struct bucket b[];
+};
+
+enum { FIRST_BITS = 8 };
+
+/* About a millisecond of TSC ticks: a waiter older than that is handed the lock. */
+static const uint64_t FAIR_CYCLES = 2500000;
+
+static struct {
+    struct table t;
+    struct bucket b[1 << FIRST_BITS];
+} first = {.t.bits = FIRST_BITS};
+
+static struct table *table = &first.t; /* atomic [T2] */
+static struct rt_lock grow_lock;
+
+/* --- buckets ------------------------------------------------------------------------- */
+
+static inline size_t hash(uintptr_t key, uint32_t bits)
+{
+    return (size_t)((key * 0x9e3779b97f4a7c15ull) >> (64 - bits)); /* Fibonacci hashing */
+}
+
+static struct bucket *lock_bucket(uintptr_t key)
+{
+    for (;;) {
+        struct table *t = ld_acq(&table); /* MO: acquire <- [T2] release in park_room */
+        struct bucket *b = &t->b[hash(key, t->bits)];
+        rt_lock(&b->lock);
+        if (likely(t == ld_rlx(&table)))
+            return b;
+        rt_unlock(&b->lock);
+    }
+}
+
+struct pair {
+    struct bucket *from, *to;
+};
+
+static struct pair lock_pair(uintptr_t from, uintptr_t to)
+{
+    for (;;) {
+        struct table *t = ld_acq(&table); /* MO: acquire <- [T2] */
+        struct bucket *a = &t->b[hash(from, t->bits)], *b = &t->b[hash(to, t->bits)];
+        rt_lock(a < b ? &a->lock : &b->lock);
+        if (a != b)
+            rt_lock(a < b ? &b->lock : &a->lock);
+        if (likely(t == ld_rlx(&table)))
+            return (struct pair){a, b};
+        rt_unlock(&a->lock);
+        if (a != b)
+            rt_unlock(&b->lock);
+    }
+}
+
+static void unlock_pair(struct pair p)
+{
+    rt_unlock(&p.from->lock);
+    if (p.from != p.to)
+        rt_unlock(&p.to->lock);
+}
+
+static void append(struct bucket *b, struct park_waiter *w)
+{
+    w->next = NULL;
+    w->prev = b->tail;
+    if (b->tail != NULL)
+        b->tail->next = w;
+    else
+        b->head = w;
+    b->tail = w;
+    w->queued = true;
+}
+
+static void unlink_waiter(struct bucket *b, struct park_waiter *w)
+{
+    if (w->prev != NULL)
+        w->prev->next = w->next;
+    else
+        b->head = w->next;
+    if (w->next != NULL)
+        w->next->prev = w->prev;
+    else
+        b->tail = w->prev;
+    w->queued = false;
+}
+
+void park_room(size_t n)
+{
+    struct table *old = ld_acq(&table); /* MO: acquire <- [T2] */
+    if (likely(n <= (size_t)1 << (old->bits + 1)))
+        return;
+    struct rt_section s;
+    rt_enter(&s);
+    rt_lock(&grow_lock);
+    old = ld_rlx(&table);
+    uint32_t bits = old->bits;
+    while (n > (size_t)1 << (bits + 1))
+        bits += 2;
+    struct table *t = NULL;
+    if (bits != old->bits)
+        t = os_map(sizeof *t + ((size_t)1 << bits) * sizeof t->b[0]);
+    if (t != NULL) { /* without memory the old one just gets slower */
+        t->bits = bits;
+        size_t size = (size_t)1 << old->bits;
+        for (size_t i = 0; i < size; i++)
+            rt_lock(&old->b[i].lock);
+        for (size_t i = 0; i < size; i++) {
+            struct park_waiter *w = old->b[i].head, *next;
+            for (; w != NULL; w = next) {
+                next = w->next;
+                append(&t->b[hash(w->key, bits)], w);
+            }
+        }
+        st_rel(&table, t); /* MO: release -> [T2] */
+        for (size_t i = 0; i < size; i++)
+            rt_unlock(&old->b[i].lock);
+    }
+    rt_unlock(&grow_lock);
+    rt_exit(&s);
+}
+
+void park_forget(void)
+{
+    struct table *t = table;
+    for (size_t i = 0; i < (size_t)1 << t->bits; i++)
+        t->b[i] = (struct bucket){0};
+    grow_lock.word = 0;
+}
+
+/* --- ending a wait from outside -------------------------------------------------------- */
+
+/* Take W off its queue, if it still waits in the wait SEQ. */
+static bool take_off(struct park_waiter *w, uint64_t seq, int result)
+{
+    for (;;) {
+        uintptr_t key = ld_rlx(&w->key);
+        struct bucket *b = lock_bucket(key);
+        bool same = ld_rlx(&w->key) == key;
+        bool mine = same && w->queued && w->seq == seq;
+        if (mine) {
+            unlink_waiter(b, w);
+            w->result = (uint8_t)result;
+        }
+        rt_unlock(&b->lock);
+        if (same)
+            return mine;
+    }
+}
+
+static void on_timeout(struct g *gp, uint64_t seq)
+{
+    if (take_off(&gp->waiter, seq, ETIMEDOUT))
+        rt_ready(gp, false);
+}
+
+bool park_interrupt(struct g *gp)
+{
+    struct park_waiter *w = &gp->waiter;
+    if (!ld_rlx(&w->interruptible) || !take_off(w, ld_rlx(&w->seq), EINTR))
+        return false;
+    rt_ready(gp, false);
+    return true;
+}
+
+/* --- waiting -------------------------------------------------------------------------- */
+
+static bool enqueue(struct park_waiter *w, const struct park_op *op)
+{
+    uintptr_t key = (uintptr_t)op->key;
+    struct bucket *b = lock_bucket(key);
+    bool go = op->validate(op->arg);
+    if (go) {
+        st_rlx(&w->key, key);
+        w->tag = op->tag;
+        w->token = 0;
+        w->result = 0;
+        w->seq++;
+        w->interruptible = op->interruptible;
+        w->since = arch_cycles();
+        append(b, w);
+    }
+    rt_unlock(&b->lock);
+    return go;
+}
+
+static void sleep_g(struct g *gp, const struct park_op *op)
+{
+    bool timed = op->deadline_ns != RT_FOREVER;
+    if (timed)
+        rt_timer_start(gp, op->clock, op->deadline_ns, on_timeout, gp->waiter.seq);
+    rt_park(gp, op->reason);
+    if (timed)
+        rt_timer_stop(gp);
+}
+
+static void sleep_foreign(struct park_waiter *w, const struct park_op *op)
+{
+    for (;;) {
+        int r = op->clock == CLOCK_REALTIME
+                    ? os_futex_wait_wall(&w->word, 0, op->deadline_ns)
+                    : os_futex_wait(&w->word, 0, op->deadline_ns);
+        if (ld_acq(&w->word) != 0) /* MO: acquire <- [P4] release in wake_up */
+            return;
+        if (r != -ETIMEDOUT && !(r == -EINTR && op->interruptible))
+            continue;
+        struct rt_section s;
+        rt_enter_foreign(&s); /* a handler must not find us holding a bucket */
+        bool off = take_off(w, w->seq, -r);
+        rt_exit_foreign(&s);
+        if (off)
+            return;
+    }
+}
+
+int park_wait(const struct park_op *op, uintptr_t *token)
+{
+    struct rt_section s;
+    struct park_waiter local = {.seq = 0}, *w = &local;
+    rt_enter(&s);
+    if (likely(s.gp != NULL))
+        w = &s.gp->waiter;
+    if (!enqueue(w, op)) {
+        rt_exit(&s);
+        return EAGAIN;
+    }
+    if (op->before_sleep != NULL)
+        op->before_sleep(op->arg);
+    if (likely(s.gp != NULL)) {
+        sleep_g(s.gp, op);
+    } else {
+        rt_exit_foreign(&s); /* its handlers run while it sleeps */
+        sleep_foreign(w, op);
+    }
+    int result = w->result;
+    if (result == ETIMEDOUT && op->requeue_wakes && ld_rlx(&w->key) != (uintptr_t)op->key)
+        result = 0;
+    if (token != NULL)
+        *token = w->token;
+    if (likely(s.gp != NULL))
+        rt_exit(&s);
+    return result;
+}
+
+/* --- waking ---------------------------------------------------------------------------- */
+
+static void wake_up(struct park_waiter *w, bool next)
+{
+    if (w->gp != NULL) {
+        rt_ready(w->gp, next);
+        return;
+    }
+    /* The node dies with this store; the wake goes to an address only. */
+    st_rel(&w->word, 1); /* MO: release -> [P4] */
+    os_futex_wake(&w->word, 1);
+}
+
+/* Wake all of LIST (linked by next).  The first runs next here: it continues our work. */
+static void wake_list(struct park_waiter *list, uintptr_t token)
+{
+    bool next = true;
+    while (list != NULL) {
+        struct park_waiter *w = list;
+        list = w->next;
+        w->token = token;
+        wake_up(w, next);
+        next = false;
+    }
+}
+
+static enum park_pick pick_any(void *arg, uintptr_t tag)
+{
+    (void)arg;
+    (void)tag;
+    return PARK_TAKE;
+}
+
+/* Collects up to N picked waiters of KEY off B into *LIST, in order. */
+static struct park_found collect(struct bucket *b, uintptr_t key, size_t n,
+                                 park_pick_fn *pick, void *arg, struct park_waiter **list)
+{
+    struct park_found found = {0};
+    struct park_waiter *w = b->head, *next;
+    struct park_waiter **end = list;
+    *list = NULL;
+    for (; w != NULL; w = next) {
+        next = w->next;
+        if (ld_rlx(&w->key) != key)
+            continue;
+        if (found.woken == n) {
+            found.more = true;
+            break;
+        }
+        enum park_pick p = pick(arg, w->tag);
+        if (p != PARK_TAKE) {
+            found.more = true;
+            if (p == PARK_STOP)
+                break;
+            continue;
+        }
+        unlink_waiter(b, w);
+        found.fair |= arch_cycles() - w->since > FAIR_CYCLES;
+        found.woken++;
+        *end = w;
+        end = &w->next;
+    }
+    *end = NULL;
+    return found;
+}
+
+static void look_at_all(const struct bucket *b, uintptr_t key, park_look_fn *look, void *arg)
+{
+    for (struct park_waiter *w = b->head; w != NULL; w = w->next)
+        if (ld_rlx(&w->key) == key)
+            look(arg, w->tag);
+}
+
+static size_t wake(const void *key, size_t n, park_look_fn *look, park_pick_fn *pick,
+                   park_wake_fn *fn, void *arg)
+{
+    struct rt_section s;
+    struct park_waiter *list;
+    uintptr_t token = 0;
+    rt_enter(&s);
+    struct bucket *b = lock_bucket((uintptr_t)key);
+    if (look != NULL)
+        look_at_all(b, (uintptr_t)key, look, arg);
+    struct park_found found = collect(b, (uintptr_t)key, n, pick, arg, &list);
+    if (fn != NULL)
+        token = fn(arg, found);
+    rt_unlock(&b->lock);
+    wake_list(list, token);
+    rt_exit(&s);
+    return found.woken;
+}
+
+size_t park_wake_one(const void *key, park_wake_fn *fn, void *arg)
+{
+    return wake(key, 1, NULL, pick_any, fn, arg);
+}
+
+size_t park_wake_n(const void *key, size_t n, park_wake_fn *fn, void *arg)
+{
+    return wake(key, n, NULL, pick_any, fn, arg);
+}
+
+size_t park_wake_filter(const void *key, park_look_fn *look, park_pick_fn *pick,
+                        park_wake_fn *fn, void *arg)
+{
+    return wake(key, SIZE_MAX, look, pick, fn, arg);
+}
+
+/* Moves up to N waiters of FROM to the end of P.to. */
+static size_t move(struct pair p, uintptr_t from, uintptr_t to, size_t n)
+{
+    size_t moved = 0;
+    struct park_waiter *w = p.from->head, *next;
+    struct park_waiter *last = p.from->tail; /* ours go behind it when both are one bucket */
+    for (; w != NULL && moved < n; w = next) {
+        next = w != last ? w->next : NULL;
+        if (ld_rlx(&w->key) != from)
+            continue;
+        unlink_waiter(p.from, w);
+        st_rlx(&w->key, to);
+        append(p.to, w);
+        moved++;
+    }
+    return moved;
+}
+
+static bool has_waiter(const struct bucket *b, uintptr_t key)
+{
+    for (struct park_waiter *w = b->head; w != NULL; w = w->next)
+        if (ld_rlx(&w->key) == key)
+            return true;
+    return false;
+}
+
+size_t park_requeue(const void *from, const void *to, struct park_move *mv)
+{
+    struct rt_section s;
+    struct park_waiter *list;
+    rt_enter(&s);
+    struct pair p = lock_pair((uintptr_t)from, (uintptr_t)to);
+    mv->any = has_waiter(p.from, (uintptr_t)from);
+    if (mv->check != NULL && !mv->check(mv->arg, mv)) {
+        unlock_pair(p);
+        rt_exit(&s);
+        return SIZE_MAX;
+    }
+    struct park_found found =
+        collect(p.from, (uintptr_t)from, mv->nwake, pick_any, NULL, &list);
+    size_t moved = move(p, (uintptr_t)from, (uintptr_t)to, mv->nmove);
+    if (mv->fn != NULL)
+        mv->fn(mv->arg, found.woken, moved, has_waiter(p.from, (uintptr_t)from));
+    unlock_pair(p);
+    wake_list(list, 0);
+    mv->nwake = found.woken;
+    mv->nmove = moved;
+    rt_exit(&s);
+    return found.woken + moved;
+}

@@ -1,0 +1,88 @@
+/* park.h - the one wait queue under every lock: an address-keyed parking lot.
+ *
+ * A thread waits *on a key*, the address of an object, which the lot never dereferences; so
+ * an object may be destroyed as soon as its owner knows that nobody waits, even while the
+ * thread that released it is still in park_wake.  Both Gs and foreign threads may wait and
+ * wake on the same key.
+ *
+ * Callbacks run under the lock of the key's bucket: they may read and write the object's
+ * words, and nothing else; they must not call back into the lot.
+ * Design after WebKit's ParkingLot and parking_lot_core (Amanieu d'Antras).
+ */
+#ifndef GSHIM_PARK_H
+#define GSHIM_PARK_H
+
+#include "shim/rt/rt.h"
+
+/* What to wait for. */
+struct park_op {
+    const void *key;
+    /* true: go to sleep; false: the state has changed, return EAGAIN */
+    bool (*validate)(void *arg);
+    /* after queueing, no lock held: drops the caller's mutex; or NULL */
+    void (*before_sleep)(void *arg);
+    void *arg;
+    uintptr_t tag;       /* for park_wake_filter */
+    int clock;           /* of the deadline: CLOCK_MONOTONIC or CLOCK_REALTIME */
+    int64_t deadline_ns; /* absolute; RT_FOREVER = none */
+    enum wait_reason reason;
+    bool interruptible;  /* a signal handler ends the wait with EINTR */
+    bool requeue_wakes;  /* a deadline after having been moved to another key counts as woken */
+};
+
+/* park_wait - sleep until woken.                                            [G] foreign
+ * Returns 0 woken (token in *token unless NULL) | EAGAIN validate refused | ETIMEDOUT |
+ * EINTR.  before_sleep has run unless EAGAIN.
+ * Order: everything before the wake happens-before the return. [G1]
+ * errno: preserved.  Allocates nothing. */
+int park_wait(const struct park_op *op, uintptr_t *token);
+
+/* What a wake found; given to its callback under the bucket lock. */
+struct park_found {
+    size_t woken; /* waiters taken off */
+    bool more;    /* others are left on the key */
+    bool fair;    /* the one taken off has waited long: hand the object to it */
+};
+typedef uintptr_t park_wake_fn(void *arg, struct park_found found);
+
+/* park_wake_one - wake the oldest waiter on KEY, if any; FN (may be NULL) runs in any case
+ * and gives the token.  Returns the number woken.                     [G] [g0] foreign */
+size_t park_wake_one(const void *key, park_wake_fn *fn, void *arg);
+
+/* park_wake_n - as above for up to N waiters. */
+size_t park_wake_n(const void *key, size_t n, park_wake_fn *fn, void *arg);
+
+enum park_pick { PARK_SKIP, PARK_TAKE, PARK_STOP };
+typedef enum park_pick park_pick_fn(void *arg, uintptr_t tag);
+
+typedef void park_look_fn(void *arg, uintptr_t tag);
+
+/* park_wake_filter - PICK decides for each waiter, oldest first; before that LOOK, unless
+ * NULL, is shown them all. */
+size_t park_wake_filter(const void *key, park_look_fn *look, park_pick_fn *pick,
+                        park_wake_fn *fn, void *arg);
+
+/* park_requeue - wake up to NWAKE waiters of FROM and move up to NMOVE others to TO's queue.
+ *   check  under both locks: may refuse, then nothing happens and SIZE_MAX is returned; may
+ *          change the two numbers; may be NULL
+ *   fn     under both locks, afterwards, with what was found on FROM; MOVED is how many moved
+ * Returns woken + moved. */
+struct park_move {
+    size_t nwake, nmove; /* in: limits, out: done */
+    bool any;            /* for check: somebody waits on FROM */
+    bool (*check)(void *arg, struct park_move *mv);
+    void (*fn)(void *arg, size_t woken, size_t moved, bool more_on_from);
+    void *arg;
+};
+size_t park_requeue(const void *from, const void *to, struct park_move *mv);
+
+/* park_interrupt - end GP's wait with EINTR if it is in an interruptible one. */
+bool park_interrupt(struct g *gp);
+
+/* park_room - make the table fit for N threads. [any], outside sections */
+void park_room(size_t n);
+
+/* park_forget - after fork: nobody waits. */
+void park_forget(void);
+
+#endif

@@ -1,0 +1,144 @@
+/* pshared.c - objects that other processes or the kernel take part in: the C library's own
+ * protocol, reached so that no other G is stopped.
+ *
+ * Robust and priority mutexes name their owner by kernel tid and hang on the kernel thread's
+ * robust list.  So the G is bound to its M from the lock to the unlock, and the library's
+ * function runs with the M's own thread control block loaded: owner, list and priority are
+ * then those of the kernel thread that really holds the lock, and if the process is killed
+ * the kernel finds it.
+ * Other shared objects only need not to stop the P: the call is a blocking call.
+ */
+#include "shim/sync/sync.h"
+
+/* Run with the identity of the M; the G is bound to it already. */
+static struct g *native_begin(void)
+{
+    struct g *gp = rt_self();
+    if (gp != NULL) {
+        rt_block_begin(true);
+        gp->in_rt++; /* handlers of the program wait: they would find the wrong identity */
+        fence_sig();
+        arch_set_tp((uintptr_t)gp->m->g0.tcb);
+    }
+    return gp;
+}
+
+static void native_end(struct g *gp)
+{
+    if (gp == NULL)
+        return;
+    arch_set_tp((uintptr_t)gp->tcb);
+    fence_sig();
+    gp->in_rt--;
+    rt_block_end();
+}
+
+static int real_lock(pthread_mutex_t *m, struct deadline d)
+{
+    if (d.at == NULL)
+        return REAL(pthread_mutex_lock)(m);
+    return REAL(pthread_mutex_clocklock)(m, d.clock, d.at);
+}
+
+static bool gives_lock(int err)
+{
+    return err == 0 || err == EOWNERDEAD;
+}
+
+int pshared_mutex_lock(pthread_mutex_t *m, struct deadline d)
+{
+    rt_lock_m();
+    struct g *gp = native_begin();
+    int err = real_lock(m, d);
+    native_end(gp);
+    if (!gives_lock(err))
+        rt_unlock_m();
+    return err;
+}
+
+int pshared_mutex_trylock(pthread_mutex_t *m)
+{
+    rt_lock_m();
+    struct g *gp = native_begin();
+    int err = REAL(pthread_mutex_trylock)(m);
+    native_end(gp);
+    if (!gives_lock(err))
+        rt_unlock_m();
+    return err;
+}
+
+int pshared_mutex_unlock(pthread_mutex_t *m)
+{
+    struct g *gp = native_begin();
+    int err = REAL(pthread_mutex_unlock)(m);
+    native_end(gp);
+    if (err == 0)
+        rt_unlock_m();
+    return err;
+}
+
+int pshared_mutex_consistent(pthread_mutex_t *m)
+{
+    struct g *gp = native_begin();
+    int err = REAL(pthread_mutex_consistent)(m);
+    native_end(gp);
+    return err;
+}
+
+int pshared_mutex_setprioceiling(pthread_mutex_t *m, int ceiling, int *old)
+{
+    rt_lock_m();
+    struct g *gp = native_begin();
+    int err = REAL(pthread_mutex_setprioceiling)(m, ceiling, old);
+    native_end(gp);
+    rt_unlock_m();
+    return err;
+}
+
+/* The mutex of a shared condition is shared itself, so it is ours to give and take. */
+int pshared_cond_wait(pthread_cond_t *c, pthread_mutex_t *m, struct deadline d)
+{
+    struct g *gp = native_begin();
+    int err;
+    if (d.at == NULL)
+        err = REAL(pthread_cond_wait)(c, m);
+    else
+        err = REAL(pthread_cond_clockwait)(c, m, d.clock, d.at);
+    native_end(gp);
+    return err;
+}
+
+int pshared_rwlock(pthread_rwlock_t *l, struct deadline d, bool write)
+{
+    int err = write ? REAL(pthread_rwlock_trywrlock)(l) : REAL(pthread_rwlock_tryrdlock)(l);
+    if (err != EBUSY)
+        return err;
+    rt_block_begin(true);
+    if (d.at == NULL)
+        err = write ? REAL(pthread_rwlock_wrlock)(l) : REAL(pthread_rwlock_rdlock)(l);
+    else if (write)
+        err = REAL(pthread_rwlock_clockwrlock)(l, d.clock, d.at);
+    else
+        err = REAL(pthread_rwlock_clockrdlock)(l, d.clock, d.at);
+    rt_block_end();
+    return err;
+}
+
+int pshared_sem_wait(sem_t *s, struct deadline d)
+{
+    if (REAL(sem_trywait)(s) == 0)
+        return 0;
+    rt_block_begin(true);
+    int r = d.at == NULL ? REAL(sem_wait)(s) : REAL(sem_clockwait)(s, d.clock, d.at);
+    int err = r == 0 ? 0 : errno;
+    rt_block_end();
+    return err;
+}
+
+int pshared_barrier_wait(pthread_barrier_t *b)
+{
+    rt_block_begin(true);
+    int err = REAL(pthread_barrier_wait)(b);
+    rt_block_end();
+    return err;
+}
