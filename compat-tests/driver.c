@@ -1,17 +1,17 @@
 /* driver.c - runs every conformance program in every mode and compares.
  *
  * A program is first run on the C library's own threads; what it prints there is the
- * reference. Then it runs with the library preloaded, with 1, 2 and 8 processors, and once
- * more as the variant that was linked against it. Each run must exit with 0 and print the
- * same bytes. Where things are comes from the environment, set by the Makefile:
+ * reference. Then it runs with the library preloaded, with 1, 2 and 8 processors, and
+ * once more as the variant that was linked against it. Each run must exit with 0 and
+ * print the same bytes. Where things are comes from the environment, set by the Makefile:
  *
  *   GSHIM_BUILD    directory that holds conform/NAME and conform/NAME-linked
  *   GSHIM_LIB      path of libgshim.so
  *   CONFORM_ONLY   only programs whose name contains this (for work on one of them)
  *
  * Each run is a process group of its own, killed as a whole when it is over, so that a
- * hanging child of a failed test cannot outlive it. Output goes to memory files and not to
- * pipes: a forgotten grandchild that holds a pipe open would stop us from seeing the end. */
+ * hanging child of a failed test cannot outlive it. Output goes to memory files and not
+ * to pipes: a forgotten grandchild that holds a pipe open would hide the end from us. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -52,7 +52,7 @@ struct mode {
 
 /* The first one makes the reference. */
 static const struct mode modes[] = {
-    {"native", NATIVE, NULL},        {"preload, P=1", PRELOADED, "1"},
+    {"native", NATIVE, NULL},         {"preload, P=1", PRELOADED, "1"},
     {"preload, P=2", PRELOADED, "2"}, {"preload, P=8", PRELOADED, "8"},
     {"linked, P=2", LINKED, "2"},
 };
@@ -74,7 +74,7 @@ static const char *needed_env(const char *name)
     return value;
 }
 
-/* ---- the list of programs ------------------------------------------------------------ */
+/* ---- the list of programs ---------------------------------------------------------- */
 
 static bool is_program(const char *dir, const char *name)
 {
@@ -98,7 +98,7 @@ static int by_name(const void *a, const void *b)
     return strcmp(((const struct program *)a)->name, ((const struct program *)b)->name);
 }
 
-/* Called before any test runs, hence without assertions; `everything_is_built` complains. */
+/* Called before any test runs, hence no assertions; `everything_is_built` complains. */
 static size_t list_programs(struct program **list)
 {
     const char *build = getenv("GSHIM_BUILD");
@@ -130,7 +130,7 @@ static size_t list_programs(struct program **list)
     return count;
 }
 
-/* ---- running one --------------------------------------------------------------------- */
+/* ---- running one ------------------------------------------------------------------- */
 
 struct environment {
     char *vars[ENV_MAX + 1];
@@ -155,7 +155,8 @@ static void make_environment(struct environment *env, const struct mode *mode)
             env->vars[n++] = *v;
     }
     snprintf(env->preload, sizeof(env->preload), "LD_PRELOAD=%s", lib);
-    snprintf(env->path, sizeof(env->path), "LD_LIBRARY_PATH=%.*s", dir, slash ? lib : ".");
+    snprintf(env->path, sizeof(env->path), "LD_LIBRARY_PATH=%.*s", dir,
+             slash ? lib : ".");
     if (mode->how == PRELOADED)
         env->vars[n++] = env->preload;
     if (mode->how == LINKED)
@@ -228,7 +229,8 @@ static void read_back(int fd, char *text)
 
 static void run(const char *name, const struct mode *mode, struct outcome *result)
 {
-    int out = memfd_create("stdout", MFD_CLOEXEC), err = memfd_create("stderr", MFD_CLOEXEC);
+    int out = memfd_create("stdout", MFD_CLOEXEC),
+        err = memfd_create("stderr", MFD_CLOEXEC);
     char path[PATH_ROOM];
     pid_t pid;
 
@@ -245,7 +247,7 @@ static void run(const char *name, const struct mode *mode, struct outcome *resul
     read_back(err, result->err);
 }
 
-/* ---- judging ------------------------------------------------------------------------- */
+/* ---- judging ----------------------------------------------------------------------- */
 
 static void describe(const struct outcome *o, char *text, size_t size)
 {
@@ -255,7 +257,8 @@ static void describe(const struct outcome *o, char *text, size_t size)
         snprintf(text, size, "killed by signal %d (%s)%s", WTERMSIG(o->status),
                  strsignal(WTERMSIG(o->status)),
                  WTERMSIG(o->status) == SIGALRM
-                     ? ": the test after the last line of its output hangs" : "");
+                     ? ": the test after the last line of its output hangs"
+                     : "");
     else
         snprintf(text, size, "exit status %d", WEXITSTATUS(o->status));
 }
@@ -308,7 +311,8 @@ ParameterizedTest(struct program *p, conform, program, .timeout = 400)
         snprintf(failed + strlen(failed), sizeof(failed) - strlen(failed), " [%s]",
                  modes[i].label);
     }
-    fprintf(stderr, "conform %-16s %s%s\n", p->name, *failed ? "FAILED in" : "ok", failed);
+    fprintf(stderr, "conform %-16s %s%s\n", p->name, *failed ? "FAILED in" : "ok",
+            failed);
     cr_assert(!*failed, "%s failed in%s", p->name, failed);
 }
 

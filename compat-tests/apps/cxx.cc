@@ -231,8 +231,7 @@ static void exceptions()
 
 static std::atomic<int> alive{0}, destroyed{0};
 
-struct counted
-{
+struct counted {
     std::string name{"nobody"};
     std::vector<int> data = std::vector<int>(100, 7);
 
@@ -353,10 +352,16 @@ static void stop_tokens()
 
     {
         std::jthread t([&](std::stop_token st) {
-            std::stop_callback cb(st, [&] { callbacks++; });
+            std::stop_callback cb(st, [&] {
+                callbacks++;
+                callbacks.notify_all();
+            });
             std::unique_lock l(m);
             cv.wait(l, st, [] { return false; });
             seen = st.stop_requested();
+            // The wait's own callback may run first; a callback that is taken away before
+            // its turn is not called, so stay until this one was.
+            callbacks.wait(0);
         });
         std::this_thread::sleep_for(1ms);
     }

@@ -23,7 +23,8 @@ for order in "$lib:@" "@:$lib"; do
     esac
     step -n "$lib" -p "$order" "$where" "$APPS_BIN/mallocs" "$laps"
     step -n "$lib" -p "$order" "$where, background threads" \
-        env MALLOC_CONF=background_thread:true,dirty_decay_ms:10 "$APPS_BIN/mallocs" "$laps"
+        env MALLOC_CONF=background_thread:true,dirty_decay_ms:10 \
+        "$APPS_BIN/mallocs" "$laps"
     step -n "$lib" -p "$order" "$where, sort" \
         sh -c 'seq 1 300000 | sort --parallel=8 -S 256M -rn'
 done

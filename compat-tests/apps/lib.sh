@@ -11,9 +11,9 @@
 # A step passes when the preloaded command gives the same standard output (checksum) and
 # the same exit status as the native one. Options of step:
 #
-#   -t SECONDS   give up after so long (default 120); the whole session is killed, it fails
-#   -f FUNCTION  reduce the output before it is compared: FUNCTION reads the output on
-#                stdin and may look into the directory $RUN_DIR, where the command ran
+#   -t SECONDS   give up after so long (default 120); the whole session is killed, it
+#   fails -f FUNCTION  reduce the output before it is compared: FUNCTION reads the output
+#                on stdin and may look into the directory $RUN_DIR, where the command ran
 #   -k NAME      keep the native output as file NAME in $IN for later steps
 #   -x           the native run may fail or fall short (that is the point of the program);
 #                the preloaded one has to exit 0
@@ -21,8 +21,8 @@
 #   -n ORDER     value of LD_PRELOAD for the native run (default: none)
 #
 # Environment: GSHIM_LIB (may be empty or unset: everything runs natively twice, which
-# tests these scripts), GSHIM_BUILD, CC, CXX. Set by run.sh: APP_MODE, APP_PROCS, APP_WORK.
-# Output of a failed run is kept and shown. Nothing here is judged by time.
+# tests these scripts), GSHIM_BUILD, CC, CXX. Set by run.sh: APP_MODE, APP_PROCS,
+# APP_WORK. Output of a failed run is kept and shown. Nothing here is judged by time.
 
 GSHIM_LIB=${GSHIM_LIB-}
 GSHIM_BUILD=${GSHIM_BUILD:-${TMPDIR:-/tmp}/gshim-build}
@@ -33,7 +33,7 @@ say()
     printf '%s\n' "$*"
 }
 
-# --- packages and helper programs ---------------------------------------------------------
+# --- packages and helper programs ---
 
 # needs COMMAND PACKAGE... - a missing tool is installed, and that is said; a tool that
 # cannot be had fails the program, it is not skipped.
@@ -53,7 +53,8 @@ needs_packages()
     "$APPS_DIR/../deps.sh" "$@"
 }
 
-# build NAME.c|.cc|.rs [compiler flags...] - into $APPS_BIN, when it is older than its source.
+# build NAME.c|.cc|.rs [compiler flags...] - into $APPS_BIN, when it is older than its
+# source.
 build()
 {
     local src=$APPS_DIR/$1 bin=$APPS_BIN/${1%.*}
@@ -63,7 +64,7 @@ build()
     case $src in
     *.c) "${CC:-cc}" -std=gnu11 -O2 -g -Wall -Wextra -pthread -o "$bin" "$src" "$@" ;;
     *.cc) "${CXX:-c++}" -std=c++20 -O2 -g -Wall -Wextra -pthread -o "$bin" "$src" "$@" ;;
-    *.rs) "${RUSTC:-rustc}" --edition 2021 -O -C prefer-dynamic=no -o "$bin" "$src" "$@" ;;
+    *.rs) "${RUSTC:-rustc}" --edition 2021 -O -o "$bin" "$src" "$@" ;;
     esac
 }
 
@@ -79,7 +80,7 @@ pick()
     if [ "$APP_MODE" = quick ]; then echo "$1"; else echo "$2"; fi
 }
 
-# --- one measured run ---------------------------------------------------------------------
+# --- one measured run ---
 
 # measured PRELOAD PROCS DIR TIMEOUT COMMAND... - runs in DIR/run; leaves DIR/out, err and
 # stats there. PROCS is "-" for a native run, "auto" for the library's own choice.
@@ -109,7 +110,7 @@ digest()
     sum=${sum:0:12}
 }
 
-# --- the table ----------------------------------------------------------------------------
+# --- the table ---
 
 table_head()
 {

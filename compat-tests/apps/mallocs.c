@@ -3,8 +3,8 @@
  *   mallocs [LAPS]
  *
  * A ring of threads: each fills blocks of random sizes with a pattern, hands them to its
- * neighbour through a slot under a mutex and condition, verifies and frees what it gets, and
- * sometimes sleeps or starts a short-lived thread that does the freeing. */
+ * neighbour through a slot under a mutex and condition, verifies and frees what it gets,
+ * and sometimes sleeps or starts a short-lived thread that does the freeing. */
 
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -40,8 +40,8 @@ static uint32_t rnd(uint64_t *s)
 static struct block *make(uint64_t *rng)
 {
     size_t bytes = rnd(rng) % 16 ? rnd(rng) % 2000 : rnd(rng) % 300000;
-    struct block *b = rnd(rng) % 2 ? malloc(sizeof(*b) + bytes)
-                                   : calloc(1, sizeof(*b) + bytes);
+    struct block *b =
+        rnd(rng) % 2 ? malloc(sizeof(*b) + bytes) : calloc(1, sizeof(*b) + bytes);
 
     if (!b)
         abort();

@@ -1,15 +1,16 @@
 /* measure.c - runs one command, measures it, and never leaves anything of it behind.
  *
- *   measure -s STATS [-t SECONDS] [-o STDOUT] [-e STDERR] [-E NAME=VALUE]... -- COMMAND...
+ *   measure -s STATS [-t SECONDS] [-o STDOUT] [-e STDERR] [-E NAME=VALUE]... --
+ *   COMMAND...
  *
  * Writes one line to STATS:
  *
  *   RC TIMED_OUT WALL_MS MAX_THREADS MAX_RSS_KB
  *
  * RC is the exit status, or 128 + signal. MAX_THREADS is the largest number of kernel
- * threads seen in all processes of the command together; it is sampled, so very short peaks
- * may be missed. The variables of -E are set for the command only: a preloaded library does
- * not get into this program.
+ * threads seen in all processes of the command together; it is sampled, so very short
+ * peaks may be missed. The variables of -E are set for the command only: a preloaded
+ * library does not get into this program.
  *
  * The command gets a session of its own, and this program is the reaper of its orphans:
  * after SECONDS, or when the command itself has ended, everything left over is killed. */
@@ -83,7 +84,8 @@ static bool look(pid_t pid, struct proc *p)
                   &p->ppid, &p->session, &p->threads) == 3;
 }
 
-/* find - remember every process of SESSION; with KILL_ORPHANS also kill my own children. */
+/* find - remember every process of SESSION; with KILL_ORPHANS also kill my own
+ * children. */
 static int find(pid_t session, bool kill_orphans)
 {
     DIR *dir = opendir("/proc");
@@ -154,7 +156,8 @@ struct result {
 
 /* watch - sample until the command ends or the time is over. SIGCHLD is blocked, so that
  * sigtimedwait returns at once when it ends and the wall time is exact. */
-static void watch(pid_t child, double give_up_s, const sigset_t *blocked, struct result *r)
+static void watch(pid_t child, double give_up_s, const sigset_t *blocked,
+                  struct result *r)
 {
     struct timespec tick = {0};
     int stop = 0; /* SIGINT or SIGTERM came: as if the time was over */
@@ -212,15 +215,24 @@ int main(int argc, char **argv)
 
     while ((opt = getopt(argc, argv, "+s:t:o:e:E:")) != -1) {
         switch (opt) {
-        case 's': stats = optarg; break;
-        case 't': timeout_s = atof(optarg); break;
-        case 'o': out = optarg; break;
-        case 'e': err = optarg; break;
+        case 's':
+            stats = optarg;
+            break;
+        case 't':
+            timeout_s = atof(optarg);
+            break;
+        case 'o':
+            out = optarg;
+            break;
+        case 'e':
+            err = optarg;
+            break;
         case 'E':
             if (n_set < 32)
                 set[n_set++] = optarg;
             break;
-        default: return 125;
+        default:
+            return 125;
         }
     }
     if (!stats || optind == argc) {

@@ -2,9 +2,9 @@
  *
  *   omp [LAPS]
  *
- * Reductions, static, dynamic and guided loops, tasks with dependencies, barriers, single,
- * critical, ordered, locks, atomics, threadprivate data and nested regions. Prints the same
- * text for every number of threads and every wait policy. */
+ * Reductions, static, dynamic and guided loops, tasks with dependencies, barriers,
+ * single, critical, ordered, locks, atomics, threadprivate data and nested regions.
+ * Prints the same text for every number of threads and every wait policy. */
 
 #include <omp.h>
 #include <stdio.h>

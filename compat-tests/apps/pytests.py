@@ -1,4 +1,4 @@
-"""pytests.py - prints "NAME RESULT" for every test in a junit file of `python3 -m test`."""
+"""pytests.py - prints "NAME RESULT" for every test in a junit file of regrtest."""
 import sys
 import xml.etree.ElementTree as ET
 

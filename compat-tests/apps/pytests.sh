@@ -1,7 +1,7 @@
 # shellcheck shell=bash
-# Python's own tests of its threading modules, from Debian's python3. Compared: the result of
-# every single test. In quick mode the process pools of test_concurrent_futures (two minutes
-# natively, hardly any threads) are left to --all.
+# Python's own tests of its threading modules, from Debian's python3. Compared: the result
+# of every single test. In quick mode the process pools of test_concurrent_futures (two
+# minutes natively, hardly any threads) are left to --all.
 needs /usr/bin/python3 python3 || return 1
 if ! /usr/bin/python3 -c 'import test.test_threading' 2> /dev/null; then
     version=$(/usr/bin/python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')

@@ -1,8 +1,8 @@
 """python_threads.py - N threads that all live at once, in plain Python.
 
-Each thread waits at a barrier until all are there, works with a lock, a condition, a queue,
-thread-local data and a short sleep, and leaves a number; the sum is known beforehand. The
-output is the same on every run.
+Each thread waits at a barrier until all are there, works with a lock, a condition, a
+queue, thread-local data and a short sleep, and leaves a number; the sum is known
+beforehand. The output is the same on every run.
 """
 import queue
 import sys

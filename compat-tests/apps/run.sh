@@ -9,8 +9,9 @@
 #   NAME...  only these (the NAME.sh files in this folder)
 #
 # Each program runs natively once and preloaded with GSHIM_MAXPROCS unset, 1 and 8
-# (APP_PROCS="auto 1 8" changes that). Prints a table and "N passed, M failed"; exit 1 when
-# something failed. What failed keeps its files, the table says where. lib.sh has the rest.
+# (APP_PROCS="auto 1 8" changes that). Prints a table and "N passed, M failed"; exit 1
+# when something failed. What failed keeps its files, the table says where. lib.sh has the
+# rest.
 set -u
 
 APPS_DIR=$(cd "$(dirname "$0")" && pwd)
@@ -32,7 +33,10 @@ while [ $# -gt 0 ]; do
     -h | --help) usage 0 ;;
     -*) usage 2 ;;
     *)
-        [ -f "$APPS_DIR/$1.sh" ] || { echo "run.sh: no program '$1'; there are: $ALL" >&2; exit 2; }
+        if [ ! -f "$APPS_DIR/$1.sh" ] || [ "$1" = run ] || [ "$1" = lib ]; then
+            echo "run.sh: no program '$1'; there are: $ALL" >&2
+            exit 2
+        fi
         names="$names $1"
         ;;
     esac

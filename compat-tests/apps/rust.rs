@@ -61,7 +61,8 @@ fn locks() {
             thread::spawn(move || {
                 let (m, cv) = &*pair;
                 for _ in 0..100 {
-                    let mut g = cv.wait_while(m.lock().unwrap(), |g| g.0 % 8 != i).unwrap();
+                    let g = m.lock().unwrap();
+                    let mut g = cv.wait_while(g, |g| g.0 % 8 != i).unwrap();
                     g.0 += 1;
                     g.1 += i;
                     cv.notify_all();

@@ -3,7 +3,8 @@
 needs stress-ng stress-ng || return 1
 verdicts()
 {
-    sed -n -e 's/^stress-ng: [a-z]*: *\[[0-9]*\] *//' -e '/unsuccessful\|^successful/s/ in .*//p' \
+    sed -n -e 's/^stress-ng: [a-z]*: *\[[0-9]*\] *//' \
+        -e '/unsuccessful\|^successful/s/ in .*//p' \
         -e '/^\(passed\|failed\|skipped\)/p' -e '/fail/p' "$RUN_DIR/log"
 }
 seconds=$(pick 3 30)
@@ -11,5 +12,5 @@ for stressor in pthread mutex sem; do
     step -t $((seconds + 60)) -f verdicts "stress-ng --$stressor 2 --verify" stress-ng \
         --"$stressor" 2 --verify --timeout "${seconds}s" --temp-path . --log-file log
 done
-step -t $((seconds + 60)) -f verdicts "stress-ng all three" stress-ng --pthread 1 --mutex 1 \
-    --sem 1 --verify --timeout "${seconds}s" --temp-path . --log-file log
+step -t $((seconds + 60)) -f verdicts "stress-ng all three" stress-ng --pthread 1 \
+    --mutex 1 --sem 1 --verify --timeout "${seconds}s" --temp-path . --log-file log

@@ -1,10 +1,10 @@
 /* threads100k.c - N threads that all live at the same time (default 100,000).
  *
- * Every thread counts itself in, waits on one condition variable, or, every second one, on
- * a semaphore; main counts them, wakes all and joins all, and verifies the sum of what they
- * return. Exit 0 when all N lived at once, 1 when something was wrong, 3 when pthread_create
- * refused before: then the number that lived and the error are printed, and those are
- * woken, joined and verified all the same. */
+ * Every thread counts itself in, waits on one condition variable, or, every second one,
+ * on a semaphore; main counts them, wakes all and joins all, and verifies the sum of what
+ * they return. Exit 0 when all N lived at once, 1 when something was wrong, 3 when
+ * pthread_create refused before: then the number that lived and the error are printed,
+ * and those are woken, joined and verified all the same. */
 
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -91,7 +91,8 @@ int main(int argc, char **argv)
     else
         printf("%ld threads alive at once\n", alive);
     if (sum != want || alive != made) {
-        printf("WRONG: sum %ld instead of %ld, %ld of %ld alive\n", sum, want, alive, made);
+        printf("WRONG: sum %ld instead of %ld, %ld of %ld alive\n", sum, want, alive,
+               made);
         return 1;
     }
     printf("all woken and joined, sum ok\n");

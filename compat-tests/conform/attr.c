@@ -1,4 +1,4 @@
-/* attr.c - thread attributes: values, errors, defaults, and what a thread says of itself. */
+/* attr.c - thread attributes: values, errors, defaults, and what threads report. */
 #include "conform.h"
 
 #include <sys/resource.h>
@@ -135,7 +135,7 @@ TEST(affinity_and_signal_mask)
     CHECK_EQ(pthread_attr_setaffinity_np(&attr, sizeof(set), &set), 0);
     CHECK_EQ(pthread_attr_getaffinity_np(&attr, sizeof(back), &back), 0);
     CHECK(CPU_EQUAL(&set, &back));
-    CHECK_EQ(pthread_attr_getaffinity_np(&attr, 1, &back), 0); /* fits: only bit 0 is set */
+    CHECK_EQ(pthread_attr_getaffinity_np(&attr, 1, &back), 0); /* bit 0 fits */
     sigemptyset(&mask);
     sigaddset(&mask, SIGUSR2);
     CHECK_EQ(pthread_attr_setsigmask_np(&attr, &mask), 0);
@@ -171,7 +171,7 @@ TEST(signal_mask_is_applied)
     CHECK_EQ(pthread_attr_destroy(&attr), 0);
 }
 
-/* ---- what a running thread says of itself ---------------------------------------------- */
+/* ---- what a running thread says of itself ------------------------------------------ */
 
 struct expect {
     size_t stack, guard;
@@ -273,8 +273,7 @@ TEST(getattr_np_of_another_thread)
     await_at_least(&s.ready, 1);
     CHECK_EQ(pthread_getattr_np(t, &attr), 0);
     CHECK_EQ(pthread_attr_getstack(&attr, &address, &size), 0);
-    CHECK((char *)s.local >= (char *)address &&
-          (char *)s.local < (char *)address + size);
+    CHECK((char *)s.local >= (char *)address && (char *)s.local < (char *)address + size);
     CHECK_EQ(pthread_attr_destroy(&attr), 0);
     CHECK_EQ(pthread_detach(t), 0);
     CHECK_EQ(pthread_getattr_np(t, &attr), 0);
@@ -284,7 +283,7 @@ TEST(getattr_np_of_another_thread)
     set(&s.go, 1);
 }
 
-/* ---- process-wide defaults ------------------------------------------------------------- */
+/* ---- process-wide defaults --------------------------------------------------------- */
 
 TEST(default_attributes)
 {
@@ -341,7 +340,7 @@ static void check_with_limit(rlim_t limit, const char *want)
 
 TEST(default_size_follows_the_limit)
 {
-    check_with_limit(4 << 20, "4194304");           /* glibc: RLIMIT_STACK at start */
-    check_with_limit((3 << 20) + 100, "3149824");   /* rounded up to a page */
-    check_with_limit(RLIM_INFINITY, "2097152");     /* x86-64: ARCH_STACK_DEFAULT_SIZE */
+    check_with_limit(4 << 20, "4194304");         /* glibc: RLIMIT_STACK at start */
+    check_with_limit((3 << 20) + 100, "3149824"); /* rounded up to a page */
+    check_with_limit(RLIM_INFINITY, "2097152");   /* x86-64: ARCH_STACK_DEFAULT_SIZE */
 }

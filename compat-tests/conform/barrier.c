@@ -7,7 +7,7 @@ TEST(arguments)
     pthread_barrierattr_t attr;
     int value = -1;
 
-    CHECK_EQ(pthread_barrier_init(&b, NULL, 0), EINVAL); /* POSIX barrier_init */
+    CHECK_EQ(pthread_barrier_init(&b, NULL, 0), EINVAL);       /* POSIX barrier_init */
     CHECK_EQ(pthread_barrier_init(&b, NULL, INT_MAX), EINVAL); /* glibc: UINT_MAX / 2 */
     CHECK_EQ(pthread_barrier_init(&b, NULL, INT_MAX - 1), 0);
     CHECK_EQ(pthread_barrier_destroy(&b), 0);

@@ -1,8 +1,8 @@
-/* blocking.c - a thread that waits in the kernel, or for a lock inside the C library, must
- * not keep the others from running.
+/* blocking.c - a thread that waits in the kernel, or for a lock inside the C library,
+ * must not keep the others from running.
  *
- * In each test more threads block than there are processors to run on, and only after other
- * threads have demonstrably worked is the blockade lifted: a stall shows up as a hang. */
+ * In each test more threads block than there are processors to run on, and only after
+ * other threads have demonstrably worked is the blockade lifted: a stall is a hang. */
 #include "conform.h"
 
 #include <fcntl.h>
@@ -13,7 +13,7 @@
 
 #define BLOCKED 12
 
-/* ---- the others: two threads in lock step, and new threads -------------------------- */
+/* ---- the others: two threads in lock step, and new threads ------------------------- */
 
 struct steps {
     pthread_mutex_t m;
@@ -55,7 +55,7 @@ static void make_progress(void)
     join(right);
 }
 
-/* ---- descriptors -------------------------------------------------------------------- */
+/* ---- descriptors ------------------------------------------------------------------- */
 
 struct fds {
     int in[2]; /* what the blocked threads read */
@@ -63,7 +63,8 @@ struct fds {
     ssize_t filled; /* bytes that were in the pipe before */
 };
 
-static void with_blocked(void *(*fn)(void *), struct fds *f, void (*release)(struct fds *))
+static void with_blocked(void *(*fn)(void *), struct fds *f,
+                         void (*release)(struct fds *))
 {
     pthread_t t[BLOCKED];
 
@@ -248,7 +249,7 @@ TEST(file_locks)
     unlink(path);
 }
 
-/* ---- streams ------------------------------------------------------------------------ */
+/* ---- streams ----------------------------------------------------------------------- */
 
 struct stream {
     FILE *file;
@@ -351,7 +352,7 @@ TEST(stream_lock_held_across_switches)
     fclose(s.file);
 }
 
-/* ---- time and processes -------------------------------------------------------------- */
+/* ---- time and processes ------------------------------------------------------------ */
 
 static void *in_nanosleep(void *arg)
 {

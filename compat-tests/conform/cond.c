@@ -5,10 +5,10 @@
 struct gate {
     pthread_mutex_t m;
     pthread_cond_t c;
-    int waiting;  /* under m: threads inside wait */
-    int tickets;  /* under m: how many may go */
-    int passed;   /* under m */
-    int inside;   /* atomic: threads between wait and unlock */
+    int waiting; /* under m: threads inside wait */
+    int tickets; /* under m: how many may go */
+    int passed;  /* under m */
+    int inside;  /* atomic: threads between wait and unlock */
 };
 
 static void gate_init(struct gate *g, const pthread_condattr_t *attr)
@@ -171,13 +171,13 @@ TEST(timedwait)
         struct timespec ts = in_ms(CLOCK_REALTIME, ms);
 
         CHECK_WAIT_TIMES_OUT(pthread_cond_timedwait(&c, &m, &ts), CLOCK_REALTIME, ts);
-        CHECK_EQ(pthread_mutex_lock(&m), EDEADLK); /* POSIX: locked again after a timeout */
+        CHECK_EQ(pthread_mutex_lock(&m), EDEADLK); /* POSIX: locked again */
     }
     CHECK_EQ(pthread_cond_timedwait(&c, &m, &past), ETIMEDOUT);
     CHECK_EQ(pthread_cond_timedwait(&c, &m, &negative), ETIMEDOUT); /* glibc */
     CHECK_EQ(pthread_cond_timedwait(&c, &m, &low), EINVAL);         /* POSIX */
     CHECK_EQ(pthread_cond_timedwait(&c, &m, &high), EINVAL);
-    CHECK_EQ(pthread_mutex_unlock(&m), 0); /* POSIX: an error leaves the mutex as it was */
+    CHECK_EQ(pthread_mutex_unlock(&m), 0); /* POSIX: errors leave the mutex held */
     CHECK_EQ(pthread_cond_destroy(&c), 0);
 }
 
@@ -240,7 +240,8 @@ TEST(clockwait)
     CHECK_EQ(pthread_mutex_lock(&m), 0);
     for (size_t i = 0; i < COUNT_OF(clocks); i++) {
         ts = in_ms(clocks[i], 25); /* POSIX.1-2024: the argument, not the attribute */
-        CHECK_WAIT_TIMES_OUT(pthread_cond_clockwait(&c, &m, clocks[i], &ts), clocks[i], ts);
+        CHECK_WAIT_TIMES_OUT(pthread_cond_clockwait(&c, &m, clocks[i], &ts), clocks[i],
+                             ts);
         CHECK_EQ(pthread_cond_clockwait(&c, &m, clocks[i], &bad), EINVAL);
     }
     CHECK_EQ(pthread_cond_clockwait(&c, &m, CLOCK_PROCESS_CPUTIME_ID, &ts), EINVAL);
@@ -272,7 +273,8 @@ TEST(timed_waiter_is_signalled)
         t = spawn(late_signal, &g);
         while (!g.tickets) {
             CHECK_EQ(clocked ? pthread_cond_clockwait(&g.c, &g.m, CLOCK_MONOTONIC, &ts)
-                             : pthread_cond_timedwait(&g.c, &g.m, &ts), 0);
+                             : pthread_cond_timedwait(&g.c, &g.m, &ts),
+                     0);
         }
         CHECK_EQ(pthread_mutex_unlock(&g.m), 0);
         join(t);

@@ -36,8 +36,9 @@
 #include <unistd.h>
 
 #define CONFORM_UNUSED __attribute__((unused))
-#define CONFORM_MAX 64 /* tests per program; more means that the program wants splitting */
+#define CONFORM_MAX 64 /* tests per program; more means that it wants splitting */
 #define CONFORM_TIMEOUT_S 20
+#define CONFORM_DETAILS 12 /* failed checks that are printed, per test */
 #define NS_PER_MS 1000000LL
 #define NS_PER_S 1000000000LL
 #define COUNT_OF(a) (sizeof(a) / sizeof((a)[0]))
@@ -57,8 +58,13 @@ static int conform_failures; /* atomic; of the running test, this process only *
 
 static inline void conform_fail(const char *file, int line, const char *text)
 {
-    dprintf(2, "%s:%d: %s\n", file, line, text);
-    __atomic_fetch_add(&conform_failures, 1, __ATOMIC_RELAXED);
+    int n = __atomic_fetch_add(&conform_failures, 1, __ATOMIC_RELAXED);
+
+    /* The same check in a hundred threads tells no more than in the first few. */
+    if (n < CONFORM_DETAILS)
+        dprintf(2, "%s:%d: %s\n", file, line, text);
+    else if (n == CONFORM_DETAILS)
+        dprintf(2, "... more of this test\n");
 }
 
 static inline void conform_eq(const char *file, int line, const char *a_text,
@@ -256,7 +262,8 @@ static inline void *join(pthread_t t)
 
 static inline void *shared_alloc(size_t bytes)
 {
-    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    void *p =
+        mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
     if (p == MAP_FAILED)
         abort();

@@ -6,7 +6,8 @@
 #include <fcntl.h>
 #include <semaphore.h>
 
-static timer_t start_timer(void (*fn)(union sigval), void *arg, long first_ms, long every_ms)
+static timer_t start_timer(void (*fn)(union sigval), void *arg, long first_ms,
+                           long every_ms)
 {
     struct sigevent event = {.sigev_notify = SIGEV_THREAD};
     struct itimerspec when = {{0, every_ms * NS_PER_MS}, {0, first_ms * NS_PER_MS}};
@@ -94,7 +95,8 @@ static void wait_foreign(union sigval v)
     struct timespec ts = in_ms(CLOCK_REALTIME, 10);
 
     CHECK_EQ(pthread_mutex_lock(&call->m), 0);
-    CHECK_WAIT_TIMES_OUT(pthread_cond_timedwait(&call->c, &call->m, &ts), CLOCK_REALTIME, ts);
+    CHECK_WAIT_TIMES_OUT(pthread_cond_timedwait(&call->c, &call->m, &ts), CLOCK_REALTIME,
+                         ts);
     call->ready = 1;
     CHECK_EQ(pthread_cond_broadcast(&call->c), 0); /* a thread waits for this */
     while (call->ready != 2)
@@ -310,7 +312,8 @@ static void aio_done(union sigval v)
 
 TEST(asynchronous_io)
 {
-    char path[] = "/tmp/conform-XXXXXX", text[] = "written behind your back", back[64] = "";
+    char path[] = "/tmp/conform-XXXXXX", text[] = "written behind your back",
+         back[64] = "";
     int fd = mkstemp(path), fds[2];
     struct aiocb cb = {.aio_fildes = fd, .aio_buf = text, .aio_nbytes = sizeof(text)};
     const struct aiocb *list[] = {&cb};

@@ -6,7 +6,7 @@
 
 #define THREADS 40
 
-/* ---- kernel's view: thread ids ---------------------------------------------------------- */
+/* ---- kernel's view: thread ids ----------------------------------------------------- */
 
 static pid_t ids[THREADS];
 static pthread_barrier_t all_here;
@@ -64,7 +64,7 @@ TEST(process_id_is_shared)
         join(spawn(process_ids, (void *)(intptr_t)getpid()));
 }
 
-/* ---- names ------------------------------------------------------------------------------ */
+/* ---- names ------------------------------------------------------------------------- */
 
 static void *own_name(void *arg)
 {
@@ -137,7 +137,8 @@ TEST(names)
     CHECK_EQ(pthread_setname_np(t, "123456789012345"), 0); /* 15 and the null: the most */
     CHECK_EQ(pthread_getname_np(t, name, sizeof(name)), 0);
     CHECK(strcmp(name, "123456789012345") == 0);
-    CHECK_EQ(pthread_setname_np(t, "1234567890123456"), ERANGE); /* pthread_setname_np(3) */
+    CHECK_EQ(pthread_setname_np(t, "1234567890123456"),
+             ERANGE);                                  /* pthread_setname_np(3) */
     CHECK_EQ(pthread_getname_np(t, name, 15), ERANGE); /* glibc: 16 whatever its length */
     CHECK_EQ(pthread_setname_np(t, ""), 0);
     CHECK_EQ(pthread_getname_np(t, name, 16), 0);
@@ -158,7 +159,7 @@ TEST(concurrency)
     CHECK_EQ(pthread_setconcurrency(0), 0);
 }
 
-/* ---- CPU clocks --------------------------------------------------------------------------- */
+/* ---- CPU clocks -------------------------------------------------------------------- */
 
 #define OWN CLOCK_THREAD_CPUTIME_ID
 
@@ -175,7 +176,7 @@ static void *burn(void *arg)
         last = now;
     } while (now - start < 30 * NS_PER_MS);
     CHECK(now_ns(clock) >= now);
-    /* No thread gets more than one processor (half a millisecond for the clocks' grain). */
+    /* No thread gets more than one processor (half a millisecond for rounding). */
     CHECK(now_ns(CLOCK_MONOTONIC) - wall >= now - start - NS_PER_MS / 2);
     sched_yield();
     CHECK(now_ns(OWN) >= now);
@@ -258,7 +259,7 @@ TEST(new_thread_starts_at_zero)
         join(t[i]);
 }
 
-/* ---- scheduling --------------------------------------------------------------------------- */
+/* ---- scheduling -------------------------------------------------------------------- */
 
 static void *scheduling(void *arg)
 {

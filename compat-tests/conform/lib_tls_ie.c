@@ -1,6 +1,6 @@
-/* lib_tls_ie.c - a library whose code reaches its thread-local storage at a fixed distance
- * from the thread pointer (as libGL, libgomp and jemalloc do): opened late, its initial
- * image must appear in every thread that already lives. For tls.c. */
+/* lib_tls_ie.c - a library whose code reaches its thread-local storage at a fixed
+ * distance from the thread pointer (as libGL, libgomp and jemalloc do): opened late, its
+ * initial image must appear in every thread that already lives. For tls.c. */
 
 static __thread int ie_value __attribute__((tls_model("initial-exec"))) = 4321;
 static __thread long ie_zero __attribute__((tls_model("initial-exec")));

@@ -115,7 +115,8 @@ static void *format_and_parse(void *arg)
         int whole = 0;
         char *end;
 
-        snprintf(text, sizeof(text), "%d|%.3f|%e|%s|%5.1f%%", me, value, 1e100, "abc", 2.5);
+        snprintf(text, sizeof(text), "%d|%.3f|%e|%s|%5.1f%%", me, value, 1e100, "abc",
+                 2.5);
         snprintf(want, sizeof(want), "%d|%d.250|1.000000e+100|abc|  2.5%%", me,
                  me * 1000 + i);
         CHECK(strcmp(text, want) == 0);
@@ -249,7 +250,7 @@ TEST(resolver_state_is_per_thread)
     in_threads(herrno_stays);
 }
 
-/* Names are looked up through the resolver's per-thread state, nss and a lot of malloc. */
+/* Goes through the resolver's per-thread state, nss and a lot of malloc. */
 static int lookup(const char *name, int flags, char *text, size_t size)
 {
     struct addrinfo hints, *list = NULL;
@@ -341,7 +342,7 @@ TEST(rand_r_sequences)
     in_threads(random_sequence);
 }
 
-/* ---- memory -------------------------------------------------------------------------- */
+/* ---- memory ------------------------------------------------------------------------ */
 
 struct mailbox {
     pthread_mutex_t m;
@@ -439,7 +440,8 @@ static void *trace(void *arg)
     int n;
 
     wander((int)(intptr_t)arg);
-    n = backtrace(frames, COUNT_OF(frames)); /* glibc: ends at the thread's bottom frame */
+    n = backtrace(frames,
+                  COUNT_OF(frames)); /* glibc: ends at the thread's bottom frame */
     CHECK(n >= 2 && n < (int)COUNT_OF(frames));
     return NULL;
 }

@@ -1,7 +1,7 @@
 /* mutex.c - kinds, errors and timed locks of private mutexes.
  *
- * Robust mutexes are in mutex_robust.c, protocols in mutex_proto.c, process-shared ones in
- * pshared.c. */
+ * Robust mutexes are in mutex_robust.c, protocols in mutex_proto.c, process-shared ones
+ * in pshared.c. */
 #include "conform.h"
 
 enum { OP_LOCK, OP_TRYLOCK, OP_UNLOCK, OP_TIMEDLOCK };
@@ -88,9 +88,9 @@ TEST(normal)
 
     init_kind(&m, PTHREAD_MUTEX_NORMAL);
     CHECK_EQ(pthread_mutex_lock(&m), 0);
-    CHECK_EQ(pthread_mutex_trylock(&m), EBUSY);          /* POSIX: also for the owner */
-    CHECK_EQ(elsewhere(&m, OP_TRYLOCK), EBUSY);          /* POSIX trylock */
-    CHECK_EQ(elsewhere(&m, OP_TIMEDLOCK), ETIMEDOUT);    /* POSIX timedlock */
+    CHECK_EQ(pthread_mutex_trylock(&m), EBUSY);       /* POSIX: also for the owner */
+    CHECK_EQ(elsewhere(&m, OP_TRYLOCK), EBUSY);       /* POSIX trylock */
+    CHECK_EQ(elsewhere(&m, OP_TIMEDLOCK), ETIMEDOUT); /* POSIX timedlock */
     ts = in_ms(CLOCK_REALTIME, 10);
     CHECK_TIMES_OUT(pthread_mutex_timedlock(&m, &ts), CLOCK_REALTIME, ts); /* deadlocks */
     CHECK_EQ(pthread_mutex_unlock(&m), 0);
@@ -112,7 +112,8 @@ TEST(recursive)
         CHECK_EQ(pthread_mutex_unlock(&m), 0);
     CHECK_EQ(elsewhere(&m, OP_TRYLOCK), EBUSY); /* one level is left */
     CHECK_EQ(pthread_mutex_unlock(&m), 0);
-    CHECK_EQ(pthread_mutex_unlock(&m), EPERM); /* POSIX unlock: unlocked recursive mutex */
+    CHECK_EQ(pthread_mutex_unlock(&m),
+             EPERM); /* POSIX unlock: unlocked recursive mutex */
     CHECK_EQ(pthread_mutex_destroy(&m), 0);
 }
 
@@ -169,7 +170,8 @@ TEST(timedlock_arguments)
     CHECK_EQ(pthread_mutex_timedlock(&m, &bad_low), EINVAL); /* POSIX: would block */
     CHECK_EQ(pthread_mutex_timedlock(&m, &bad_high), EINVAL);
     CHECK_EQ(pthread_mutex_timedlock(&m, &past), ETIMEDOUT);
-    CHECK_EQ(pthread_mutex_timedlock(&m, &negative), ETIMEDOUT); /* glibc: just the past */
+    CHECK_EQ(pthread_mutex_timedlock(&m, &negative),
+             ETIMEDOUT); /* glibc: just the past */
     CHECK_EQ(pthread_mutex_unlock(&m), 0);
     CHECK_EQ(pthread_mutex_destroy(&m), 0);
 }
@@ -222,7 +224,8 @@ TEST(timed_waiters_get_the_lock)
         for (size_t k = 0; k < COUNT_OF(t); k++)
             t[k] = spawn(timed_locker, &m);
         settle();
-        CHECK_EQ(pthread_mutex_unlock(&m), 0); /* POSIX: waiters are served before abstime */
+        CHECK_EQ(pthread_mutex_unlock(&m),
+                 0); /* POSIX: waiters are served before abstime */
         for (size_t k = 0; k < COUNT_OF(t); k++)
             join(t[k]);
         CHECK_EQ(pthread_mutex_destroy(&m), 0);
@@ -309,7 +312,7 @@ static void *count_up(void *arg)
         CHECK_EQ(add(&c->inside, 1), 1);
         c->total++;
         if (i % 64 == 0)
-            sched_yield(); /* so that the others meet a locked mutex on one processor too */
+            sched_yield(); /* the others meet a locked mutex, also on one processor */
         add(&c->inside, -1);
         CHECK_EQ(pthread_mutex_unlock(&c->m), 0);
     }
@@ -328,7 +331,8 @@ TEST(mutual_exclusion)
             t[k] = spawn(count_up, &c);
         for (size_t k = 0; k < COUNT_OF(t); k++)
             join(t[k]);
-        CHECK_EQ(c.total, (long)COUNT_OF(t) * ROUNDS); /* POSIX: exclusion and visibility */
+        CHECK_EQ(c.total,
+                 (long)COUNT_OF(t) * ROUNDS); /* POSIX: exclusion and visibility */
         CHECK_EQ(pthread_mutex_destroy(&c.m), 0);
     }
 }

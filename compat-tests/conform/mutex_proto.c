@@ -197,7 +197,8 @@ TEST(ceiling)
     pthread_mutex_t m, plain = PTHREAD_MUTEX_INITIALIZER;
     int value = -1;
 
-    CHECK_EQ(pthread_mutex_getprioceiling(&plain, &value), EINVAL); /* POSIX: not PROTECT */
+    CHECK_EQ(pthread_mutex_getprioceiling(&plain, &value),
+             EINVAL); /* POSIX: not PROTECT */
     CHECK_EQ(pthread_mutex_setprioceiling(&plain, 5, &value), EINVAL);
     CHECK_EQ(pthread_mutexattr_init(&attr), 0);
     CHECK_EQ(pthread_mutexattr_setprotocol(&attr, PTHREAD_PRIO_PROTECT), 0);

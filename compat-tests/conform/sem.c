@@ -45,7 +45,8 @@ TEST(overflow)
     sem_t s;
 
     CHECK_EQ(sem_init(&s, 0, SEM_VALUE_MAX), 0);
-    CHECK_ERR(sem_post(&s), EOVERFLOW); /* POSIX.1-2017 TC: value would exceed the maximum */
+    CHECK_ERR(sem_post(&s),
+              EOVERFLOW); /* POSIX.1-2017 TC: value would exceed the maximum */
     CHECK_EQ(value_of(&s), SEM_VALUE_MAX);
     CHECK_EQ(sem_wait(&s), 0);
     CHECK_EQ(sem_post(&s), 0);
@@ -70,7 +71,8 @@ TEST(timedwait)
     CHECK_ERR(sem_timedwait(&s, &low), EINVAL);         /* POSIX: would block */
     CHECK_ERR(sem_timedwait(&s, &high), EINVAL);
     CHECK_EQ(sem_post(&s), 0);
-    CHECK_EQ(sem_timedwait(&s, &past), 0); /* POSIX: no timeout if it can be had at once */
+    CHECK_EQ(sem_timedwait(&s, &past),
+             0); /* POSIX: no timeout if it can be had at once */
     CHECK_EQ(sem_post(&s), 0);
     CHECK_ERR(sem_timedwait(&s, &high), EINVAL); /* glibc checks nsec first, here */
     CHECK_EQ(value_of(&s), 1);
@@ -92,7 +94,8 @@ TEST(clockwait)
     }
     CHECK_ERR(sem_clockwait(&s, CLOCK_PROCESS_CPUTIME_ID, &ts), EINVAL);
     CHECK_EQ(sem_post(&s), 0);
-    CHECK_ERR(sem_clockwait(&s, CLOCK_PROCESS_CPUTIME_ID, &ts), EINVAL); /* glibc: always */
+    CHECK_ERR(sem_clockwait(&s, CLOCK_PROCESS_CPUTIME_ID, &ts),
+              EINVAL); /* glibc: always */
     CHECK_EQ(sem_clockwait(&s, CLOCK_MONOTONIC, &ts), 0);
     CHECK_EQ(sem_destroy(&s), 0);
 }
@@ -237,7 +240,7 @@ static void *poster(void *arg)
 
 TEST(destroy_right_after_wait)
 {
-    /* glibc since 2.21, POSIX: the waiter may destroy it although post has not returned. */
+    /* POSIX, glibc 2.21: the waiter may destroy it although post has not returned. */
     sem_t s;
 
     for (int i = 0; i < 500; i++) {

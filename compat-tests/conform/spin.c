@@ -54,7 +54,7 @@ TEST(exclusion_shared_kind)
     exclusion(PTHREAD_PROCESS_SHARED);
 }
 
-/* pthread_spinlock_t is volatile: a struct around it goes through void * without casts. */
+/* pthread_spinlock_t is volatile: in a struct it goes through void * without casts. */
 struct held {
     pthread_spinlock_t s;
 };

@@ -6,7 +6,7 @@
 #define OVERHEAD (12 * 1024)
 
 struct plan {
-    size_t bytes; /* to touch */
+    size_t bytes;     /* to touch */
     char *low, *high; /* where locals must be; null = anywhere */
 };
 
@@ -92,13 +92,13 @@ TEST(minimum_size)
     CHECK_EQ(pthread_attr_init(&attr), 0);
     CHECK_EQ(pthread_attr_setstacksize(&attr, (size_t)PTHREAD_STACK_MIN), 0);
     for (size_t i = 0; i < COUNT_OF(t); i++)
-        CHECK_EQ(pthread_create(&t[i], &attr, tiny, &attr), 0); /* POSIX: enough to start */
+        CHECK_EQ(pthread_create(&t[i], &attr, tiny, t), 0); /* POSIX: enough to start */
     for (size_t i = 0; i < COUNT_OF(t); i++)
-        CHECK(join(t[i]) == &attr);
+        CHECK(join(t[i]) == t);
     CHECK_EQ(pthread_attr_destroy(&attr), 0);
 }
 
-/* ---- stacks of the user's own ---------------------------------------------------------- */
+/* ---- stacks of the user's own ------------------------------------------------------ */
 
 static void run_on(char *stack, size_t size, int times)
 {
@@ -119,7 +119,8 @@ TEST(own_stack)
 {
     static char fixed[256 << 10] __attribute__((aligned(4096)));
     size_t size = 512 << 10;
-    char *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    char *p =
+        mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
     run_on(fixed, sizeof(fixed), 3);
     run_on(p, size, 3);
@@ -202,7 +203,7 @@ TEST(own_stack_is_reported)
     CHECK_EQ(pthread_attr_destroy(&attr), 0);
 }
 
-/* ---- overflow --------------------------------------------------------------------------- */
+/* ---- overflow ---------------------------------------------------------------------- */
 
 static __attribute__((noinline)) int sink(int depth)
 {

@@ -105,7 +105,7 @@ static void *owner_elsewhere(void *arg)
 {
     flockfile(arg);
     for (int i = 0; i < 30; i++) {
-        sleep_ms(1); /* may come back on another kernel thread */
+        sleep_ms(1);                    /* may come back on another kernel thread */
         CHECK_EQ(ftrylockfile(arg), 0); /* and is the owner nevertheless */
         funlockfile(arg);
     }

@@ -82,7 +82,7 @@ TEST(each_thread_has_its_own)
 
 TEST(successive_threads_start_fresh)
 {
-    /* Stacks and their storage are recycled; what the last owner left must not be seen. */
+    /* Stacks and their storage are recycled; nothing of the last owner may be seen. */
     for (int i = 0; i < 300; i++)
         join(spawn(image_then_dirt, (void *)(intptr_t)(i % 100 + 1)));
 }
@@ -126,7 +126,7 @@ TEST(address_is_stable_and_shareable)
     join(t);
 }
 
-/* ---- libraries ---------------------------------------------------------------------- */
+/* ---- libraries --------------------------------------------------------------------- */
 
 static void *open_library(const char *name)
 {

@@ -107,7 +107,8 @@ TEST(destructor_iterations)
     set(&rounds, 0);
     CHECK_EQ(pthread_key_create(&key, set_again), 0);
     join(spawn(leave_value, &rounds));
-    CHECK_EQ(rounds, PTHREAD_DESTRUCTOR_ITERATIONS); /* POSIX: glibc stops exactly there */
+    CHECK_EQ(rounds,
+             PTHREAD_DESTRUCTOR_ITERATIONS); /* POSIX: glibc stops exactly there */
     CHECK_EQ(sysconf(_SC_THREAD_DESTRUCTOR_ITERATIONS), PTHREAD_DESTRUCTOR_ITERATIONS);
     CHECK_EQ(pthread_key_delete(key), 0);
 }

@@ -27,7 +27,8 @@ static void one_round(int id, long round)
 {
     slot[id] = round;
     if (wait_bar())
-        CHECK(atomic_fetch_add(&serials, 1) == 0, "two serial threads in round %ld", round);
+        CHECK(atomic_fetch_add(&serials, 1) == 0, "two serial threads in round %ld",
+              round);
     for (int i = 0; i < n_threads; i++)
         CHECK(slot[i] == round, "%d sees round %ld of %d in round %ld", id, slot[i], i,
               round);

@@ -1,14 +1,14 @@
 /* blocking_storm.c - threads blocked in the kernel must not stop the others.
  *
- * Many threads sit in read() on pipes, in write() on full ones, in poll, recv, nanosleep and
- * waitpid, many more than there are CPUs, while others keep working with locks and
+ * Many threads sit in read() on pipes, in write() on full ones, in poll, recv, nanosleep
+ * and waitpid, many more than there are CPUs, while others keep working with locks and
  * semaphores and are the only ones that can wake the blocked ones:
  *
  *   ring     a byte runs round a ring of pipes, each thread blocked in read()
- *   posts    readers blocked on empty pipes are released only by threads that first have to
- *            get through a chain of semaphores
- *   mixed    pairs exchange through a socket, an eventfd and a full pipe, next to a thread
- *            in waitpid and a hot lock
+ *   posts    readers blocked on empty pipes are released only by threads that first have
+ *            to get through a chain of semaphores
+ *   mixed    pairs exchange through a socket, an eventfd and a full pipe, next to a
+ *            thread in waitpid and a hot lock
  *
  * Every byte is accounted for. */
 
@@ -236,7 +236,8 @@ static void *hot_locker(void *arg)
     return arg;
 }
 
-/* waiter_for_child - blocked in waitpid on a process that sleeps; made without threads. */
+/* waiter_for_child - blocked in waitpid on a process that sleeps; made without
+ * threads. */
 static void *waiter_for_child(void *arg)
 {
     int status = 0;

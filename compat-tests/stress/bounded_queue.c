@@ -1,10 +1,10 @@
 /* bounded_queue.c - many producers and consumers around one bounded queue.
  *
- * Three builds of the same queue: mutex with two conditions and single signals (the one in
- * every textbook, which hangs on the first lost signal), two counting semaphores with a
- * mutex, and C11's mtx_t and cnd_t. Small capacities keep both sides blocked all the time.
- * Each item carries its producer and a sequence number: nothing lost, nothing twice, each
- * producer's items leave in order. */
+ * Three builds of the same queue: mutex with two conditions and single signals (the one
+ * in every textbook, which hangs on the first lost signal), two counting semaphores with
+ * a mutex, and C11's mtx_t and cnd_t. Small capacities keep both sides blocked all the
+ * time. Each item carries its producer and a sequence number: nothing lost, nothing
+ * twice, each producer's items leave in order. */
 
 #include "stress.h"
 #include <threads.h>
@@ -28,7 +28,8 @@ static sem_t free_slots, full_slots;
 static mtx_t c11_lock;
 static cnd_t c11_not_full, c11_not_empty;
 
-/* last[c][p]: newest item of producer p that consumer c saw; counts are summed at the end */
+/* last[c][p]: newest item of producer p that consumer c saw; counts are summed at the
+ * end */
 static long last[CONSUMERS][PRODUCERS];
 static long got[CONSUMERS][PRODUCERS], sums[CONSUMERS][PRODUCERS], made[PRODUCERS];
 
@@ -139,7 +140,8 @@ static void *producer(void *arg)
     return arg;
 }
 
-/* Items leave in the order of the queue, so one consumer sees each producer's in order. */
+/* Items leave in the order of the queue, so one consumer sees each producer's in
+ * order. */
 static void *consumer(void *arg)
 {
     int id = (int)(intptr_t)arg;
@@ -166,8 +168,8 @@ static void check_all(void)
             n += got[c][p];
             sum += sums[c][p];
         }
-        CHECK(n == made[p] && sum == n * (n + 1) / 2, "producer %d: %ld of %ld items", p, n,
-              made[p]);
+        CHECK(n == made[p] && sum == n * (n + 1) / 2, "producer %d: %ld of %ld items", p,
+              n, made[p]);
     }
     CHECK(used == 0, "%d items left", used);
 }

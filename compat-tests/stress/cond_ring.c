@@ -1,12 +1,13 @@
 /* cond_ring.c - lost wake-ups of mutex + condition variable.
  *
- * Threads form a ring; K tokens run around it. A node sleeps on its own condition until it
- * holds a token, and hands it to the next node with one signal, sent at random with the
- * mutex held or after unlocking. Waits are untimed, or timed with a deadline far away (the
- * timer must be armed and cancelled without disturbing the wake).
- * A lost wake-up stops the ring: the watchdog sees it. A wake or token counted twice breaks
- * the counts: every node must see every token pass exactly as often as its predecessor.
- * Node 0 turns tokens into stop marks when time is up; each node ends after K of them. */
+ * Threads form a ring; K tokens run around it. A node sleeps on its own condition until
+ * it holds a token, and hands it to the next node with one signal, sent at random with
+ * the mutex held or after unlocking. Waits are untimed, or timed with a deadline far away
+ * (the timer must be armed and cancelled without disturbing the wake).
+ * A lost wake-up stops the ring: the watchdog sees it. A wake or token counted twice
+ * breaks the counts: every node must see every token pass exactly as often as its
+ * predecessor. Node 0 turns tokens into stop marks when time is up; each node ends after
+ * K of them. */
 
 #include "stress.h"
 
@@ -15,8 +16,8 @@
 struct node {
     pthread_mutex_t lock;
     pthread_cond_t cond;
-    int live, stops;     /* under lock */
-    unsigned long seen;  /* owner only, read after join */
+    int live, stops;    /* under lock */
+    unsigned long seen; /* owner only, read after join */
     int id;
 };
 

@@ -1,10 +1,10 @@
 /* cond_storm.c - broadcast and signal storms with exact counts.
  *
- * broadcast: W waiters; the caster raises a generation and broadcasts; every waiter must see
- *   every generation exactly once, in order, before the caster goes on.
- * signal: the caster adds k tokens and sends k signals while all waiters sleep; all k must
- *   be taken before it goes on. k signals wake at least k distinct waiters, so one lost
- *   signal hangs.
+ * broadcast: W waiters; the caster raises a generation and broadcasts; every waiter must
+ *   see every generation exactly once, in order, before the caster goes on.
+ * signal: the caster adds k tokens and sends k signals while all waiters sleep; all k
+ *   must be taken before it goes on. k signals wake at least k distinct waiters, so one
+ *   lost signal hangs.
  * Both run with a CLOCK_REALTIME and a CLOCK_MONOTONIC condition, signalled with and
  * without the mutex held. */
 

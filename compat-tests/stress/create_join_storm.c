@@ -1,7 +1,8 @@
 /* create_join_storm.c - creating and joining from many threads at once.
  *
- * Creators make short-lived threads of random kinds and pass the handles, through a queue,
- * to joiners; so a thread is usually joined by a stranger, before, while or after it ends.
+ * Creators make short-lived threads of random kinds and pass the handles, through a
+ * queue, to joiners; so a thread is usually joined by a stranger, before, while or after
+ * it ends.
  *
  *   plain    default attributes, result by return
  *   exit     result by pthread_exit from a nested call

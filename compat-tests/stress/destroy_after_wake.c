@@ -1,9 +1,9 @@
 /* destroy_after_wake.c - an object may die as soon as its wait has returned.
  *
- * POSIX lets a thread destroy a semaphore, mutex, condition or barrier and free its memory
- * right after its own wait/lock on it has told it that nobody else will use it, although
- * the waking call of the other thread may not have returned yet. So no waker may touch the
- * object after the moment at which the sleeper can run.
+ * POSIX lets a thread destroy a semaphore, mutex, condition or barrier and free its
+ * memory right after its own wait/lock on it has told it that nobody else will use it,
+ * although the waking call of the other thread may not have returned yet. So no waker may
+ * touch the object after the moment at which the sleeper can run.
  *
  * Each object lives in a slab slot. After destroy the slot is filled with poison (or its
  * page is unmapped, so that a late access faults) and parked for a while in a graveyard;
@@ -131,7 +131,8 @@ static void __attribute__((noinline)) ask_on_stack(long in, uint64_t *rng)
 
 static void ask_on_page(long in, uint64_t *rng)
 {
-    void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void *page =
+        mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
     CHECK(page != MAP_FAILED, "mmap: errno %d", errno);
     ask(page, in, rng);
@@ -192,12 +193,12 @@ struct element {
     bool busy; /* under element_lock */
 };
 
-static pthread_barrier_t step;       /* brings the group together between rounds */
-static _Atomic(void *) object;       /* this round's object */
-static _Atomic int killer;           /* who destroys the barrier this round */
+static pthread_barrier_t step; /* brings the group together between rounds */
+static _Atomic(void *) object; /* this round's object */
+static _Atomic int killer;     /* who destroys the barrier this round */
 static _Atomic bool go_on;
 static pthread_mutex_t element_lock = PTHREAD_MUTEX_INITIALIZER;
-static int element_waiters;          /* under element_lock */
+static int element_waiters; /* under element_lock */
 
 static void mutex_make(void *s, uint64_t *rng)
 {

@@ -1,12 +1,12 @@
 /* detach_storm.c - detached threads, and detaching at every possible moment.
  *
  * Threads become detached by attribute, by themselves, or by their creator, who calls
- * pthread_detach at a random moment: before the thread starts, while it runs, after it has
- * ended. Nobody may join them, so a counting semaphore limits how many live, and says when
- * all are gone. The last thing a thread does is to post it: its stack and descriptor are
- * reclaimed behind the back of everybody, and must not be handed out before it is off them.
- * Each thread keeps a pattern on its stack across blocking calls: two threads on one stack
- * destroy each other's. */
+ * pthread_detach at a random moment: before the thread starts, while it runs, after it
+ * has ended. Nobody may join them, so a counting semaphore limits how many live, and says
+ * when all are gone. The last thing a thread does is to post it: its stack and descriptor
+ * are reclaimed behind the back of everybody, and must not be handed out before it is off
+ * them. Each thread keeps a pattern on its stack across blocking calls: two threads on
+ * one stack destroy each other's. */
 
 #include "stress.h"
 

@@ -2,10 +2,10 @@
  * ordinary ones.
  *
  * timer_create(SIGEV_THREAD) has its own helper in libc that starts a thread for each
- * expiry; no pthread_create of the program made it. Those threads lock, wait, signal, post,
- * join barriers and create ordinary threads. Every expiry's effect is counted in exactly
- * one way per object, and each foreign thread's wait is answered by an ordinary thread and
- * the other way round. */
+ * expiry; no pthread_create of the program made it. Those threads lock, wait, signal,
+ * post, join barriers and create ordinary threads. Every expiry's effect is counted in
+ * exactly one way per object, and each foreign thread's wait is answered by an ordinary
+ * thread and the other way round. */
 
 #include "stress.h"
 
@@ -115,7 +115,8 @@ static void *token_taker(void *arg)
 static void start_timers(timer_t *timers)
 {
     for (int i = 0; i < TIMERS; i++) {
-        struct sigevent ev = {.sigev_notify = SIGEV_THREAD, .sigev_notify_function = expiry};
+        struct sigevent ev = {.sigev_notify = SIGEV_THREAD,
+                              .sigev_notify_function = expiry};
         struct itimerspec every = {.it_interval.tv_nsec = 700000 + 100000 * i,
                                    .it_value.tv_nsec = 100000};
 
@@ -146,7 +147,8 @@ int main(int argc, char **argv)
         stress_sleep_ns(5000000);
     for (int i = 0; i < TIMERS; i++)
         OKSYS(timer_delete(timers[i]));
-    /* Expiries may still be on their way; they come to an end, then nobody asks any more. */
+    /* Expiries may still be on their way; they come to an end, then nobody asks any
+     * more. */
     do {
         value = (int)expiries;
         stress_sleep_ns(50000000);
@@ -163,9 +165,10 @@ int main(int argc, char **argv)
     OKSYS(sem_getvalue(&posted, &value));
     CHECK(expiries > 0, "no timer expired");
     CHECK(value == expiries && counter == expiries && written == expiries,
-          "%ld expiries, %d posts, %ld and %ld counted", expiries, value, counter, written);
-    CHECK(taken == expiries && children == expiries, "%ld expiries, %ld taken, %ld children",
-          expiries, taken, children);
+          "%ld expiries, %d posts, %ld and %ld counted", expiries, value, counter,
+          written);
+    CHECK(taken == expiries && children == expiries,
+          "%ld expiries, %ld taken, %ld children", expiries, taken, children);
     CHECK(pair_serials == expiries && once_runs == 1, "%ld serials, %ld once runs",
           pair_serials, once_runs);
     while (key_deaths < expiries)

@@ -1,10 +1,11 @@
-/* fork_join_tree.c - trees of threads, so that runnable threads pile up on one CPU and have
- * to be stolen by the others.
+/* fork_join_tree.c - trees of threads, so that runnable threads pile up on one CPU and
+ * have to be stolen by the others.
  *
- * Every inner node creates its children, joins them in a random order and adds up what they
- * return; leaves sometimes yield or sleep. The sum is known beforehand: a thread that ran
- * twice, not at all, or whose result was mixed up with another's shows in it, and an
- * execution counter per node shows which. Shapes: wide, deep (a chain), and bushy. */
+ * Every inner node creates its children, joins them in a random order and adds up what
+ * they return; leaves sometimes yield or sleep. The sum is known beforehand: a thread
+ * that ran twice, not at all, or whose result was mixed up with another's shows in it,
+ * and an execution counter per node shows which. Shapes: wide, deep (a chain), and
+ * bushy. */
 
 #include "stress.h"
 

@@ -137,7 +137,8 @@ static void *turn_thread(void *arg)
         if (now % THREADS != me) {
             long rc = futex(&turn, FUTEX_WAIT_BITSET, now, NULL, NULL, 1u << me);
 
-            CHECK(rc == 0 || errno == EAGAIN || errno == EINTR, "%ld, errno %d", rc, errno);
+            CHECK(rc == 0 || errno == EAGAIN || errno == EINTR, "%ld, errno %d", rc,
+                  errno);
             continue;
         }
         if (me == 0 && !stress_running())
@@ -181,10 +182,13 @@ static void requeue_mover(uint32_t round, uint64_t *rng)
         sched_yield();
     if (stress_rand(rng) % 4)
         stress_sleep_ns(30000);
-    done = futex(&first, FUTEX_CMP_REQUEUE, direct, (void *)(uintptr_t)100, &second, round);
-    CHECK(done >= 0 && done <= n, "FUTEX_CMP_REQUEUE returned %ld, errno %d", done, errno);
-    CHECK(futex(&first, FUTEX_CMP_REQUEUE, 1, (void *)(uintptr_t)1, &second, round + 5) == -1
-              && errno == EAGAIN,
+    done =
+        futex(&first, FUTEX_CMP_REQUEUE, direct, (void *)(uintptr_t)100, &second, round);
+    CHECK(done >= 0 && done <= n, "FUTEX_CMP_REQUEUE returned %ld, errno %d", done,
+          errno);
+    CHECK(futex(&first, FUTEX_CMP_REQUEUE, 1, (void *)(uintptr_t)1, &second, round + 5) ==
+                  -1 &&
+              errno == EAGAIN,
           "FUTEX_CMP_REQUEUE did not compare");
     first = round + 1;
     wake(&first, 100);
@@ -272,6 +276,6 @@ int main(int argc, char **argv)
     first = second = 0;
     run("requeue", THREADS, requeue_thread);
     run_wake_op();
-    return stress_end("%ld locks, %ld takes, %ld timeouts, %u turns", locks, takes, timeouts,
-                      turn);
+    return stress_end("%ld locks, %ld takes, %ld timeouts, %u turns", locks, takes,
+                      timeouts, turn);
 }

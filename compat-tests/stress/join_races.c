@@ -1,11 +1,12 @@
 /* join_races.c - every way of joining, racing with the end of the thread.
  *
  * Threads live for about as long as it takes to get to the join. They are joined by
- * pthread_join, by tryjoin in a loop, by timedjoin and clockjoin with tiny deadlines until
- * one succeeds, or after it is known that they have posted their last. Checked: the result
- * arrives exactly once, EBUSY and ETIMEDOUT only while the thread was still there, no
- * ETIMEDOUT early, joining oneself gives EDEADLK, and the joined thread's writes are seen.
- * Also a chain: each thread joins its predecessor, so that exits wake each other. */
+ * pthread_join, by tryjoin in a loop, by timedjoin and clockjoin with tiny deadlines
+ * until one succeeds, or after it is known that they have posted their last. Checked: the
+ * result arrives exactly once, EBUSY and ETIMEDOUT only while the thread was still there,
+ * no ETIMEDOUT early, joining oneself gives EDEADLK, and the joined thread's writes are
+ * seen. Also a chain: each thread joins its predecessor, so that exits wake each
+ * other. */
 
 #include "stress.h"
 

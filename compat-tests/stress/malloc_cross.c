@@ -1,9 +1,10 @@
 /* malloc_cross.c - memory allocated by one thread, used and freed by others.
  *
  * Threads exchange blocks through a table of slots. Every block carries its size and a
- * pattern which whoever takes it verifies; then it is freed, resized or passed on. Threads
- * end and start all the time (their arenas and caches are taken over by others) and yield
- * inside, so that an allocator that thinks it is still on the same thread gets caught. */
+ * pattern which whoever takes it verifies; then it is freed, resized or passed on.
+ * Threads end and start all the time (their arenas and caches are taken over by others)
+ * and yield inside, so that an allocator that thinks it is still on the same thread gets
+ * caught. */
 
 #include "stress.h"
 #include <malloc.h>
@@ -46,8 +47,8 @@ static struct block *fill(struct block *b, size_t bytes, uint64_t seed)
 static void verify(const struct block *b, size_t bytes)
 {
     for (size_t i = 0; i < bytes; i++)
-        CHECK(b->data[i] == (unsigned char)(b->seed + i * 7), "byte %zu of %zu changed", i,
-              b->bytes);
+        CHECK(b->data[i] == (unsigned char)(b->seed + i * 7), "byte %zu of %zu changed",
+              i, b->bytes);
 }
 
 static struct block *make(uint64_t *rng)

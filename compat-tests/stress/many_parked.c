@@ -13,8 +13,8 @@
 
 struct waiter {
     sem_t sem;
-    bool turn;     /* under the bucket's lock */
-    int laps;      /* owner only, read after the acknowledgement */
+    bool turn; /* under the bucket's lock */
+    int laps;  /* owner only, read after the acknowledgement */
     uint64_t magic;
 };
 

@@ -1,10 +1,11 @@
 /* mutex_kinds.c - exclusion and error codes of every kind of lock while it is contended.
  *
- * normal, recursive, errorcheck, adaptive, with priority inheritance, robust, process-shared
- * (the last three use the real futex protocol), spin locks, and C11 recursive timed. Each is
- * taken by lock, trylock and timedlock; the counter is plain memory under it. The owner
- * checks the kind's promises each time: relocking gives EDEADLK or counts, foreign unlock
- * gives EPERM where promised, try by others gives EBUSY. */
+ * normal, recursive, errorcheck, adaptive, with priority inheritance, robust,
+ * process-shared (the last three use the real futex protocol), spin locks, and C11
+ * recursive timed. Each is taken by lock, trylock and timedlock; the counter is plain
+ * memory under it. The owner checks the kind's promises each time: relocking gives
+ * EDEADLK or counts, foreign unlock gives EPERM where promised, try by others gives
+ * EBUSY. */
 
 #include "stress.h"
 #include <threads.h>
@@ -107,7 +108,8 @@ static void promises(void)
 
         CHECK(pthread_mutex_lock(&mutex) == EDEADLK, "relocked");
         /* glibc's robust mutexes tell the owner by EDEADLK here, the others by EBUSY. */
-        CHECK(rc == EBUSY || (rc == EDEADLK && kind->robust), "relocked by trylock, %d", rc);
+        CHECK(rc == EBUSY || (rc == EDEADLK && kind->robust), "relocked by trylock, %d",
+              rc);
     } else {
         CHECK(pthread_mutex_trylock(&mutex) == EBUSY, "relocked by trylock");
     }

@@ -1,7 +1,7 @@
 /* once_race.c - many threads reach many pthread_once controls at the same moment.
  *
- * A round has a fresh set of controls; all threads go through them in the same order, each
- * init routine runs exactly once, and its plain writes are seen by everybody whose
+ * A round has a fresh set of controls; all threads go through them in the same order,
+ * each init routine runs exactly once, and its plain writes are seen by everybody whose
  * pthread_once has returned. Some init routines yield, sleep, take a lock, or call
  * pthread_once on another control. */
 

@@ -12,7 +12,7 @@
 #define THREADS 10
 
 static pthread_rwlock_t lock;
-static long left, right;            /* under lock */
+static long left, right; /* under lock */
 static _Atomic int writers_in, readers_in;
 static _Atomic long write_locks, read_locks;
 static _Atomic bool enough;
@@ -107,7 +107,8 @@ static void run_storm(const char *name, int kind)
     OK0(pthread_rwlock_destroy(&lock));
 }
 
-/* Crowd threads keep the lock taken without a gap until the loner has had it five times. */
+/* Crowd threads keep the lock taken without a gap until the loner has had it five
+ * times. */
 static void *crowd(void *arg)
 {
     bool write = arg != NULL;
@@ -146,8 +147,10 @@ int main(int argc, char **argv)
     stress_begin("rwlock_storm", argc, argv);
     run_storm("prefer readers", PTHREAD_RWLOCK_PREFER_READER_NP);
     run_storm("prefer writers", PTHREAD_RWLOCK_PREFER_WRITER_NP);
-    run_storm("prefer writers, non-recursive", PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
-    run_turn("a writer among readers", PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP, false);
+    run_storm("prefer writers, non-recursive",
+              PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+    run_turn("a writer among readers", PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP,
+             false);
     run_turn("a reader among writers", PTHREAD_RWLOCK_PREFER_READER_NP, true);
     return stress_end("%ld read locks", read_locks);
 }

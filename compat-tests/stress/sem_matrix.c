@@ -1,18 +1,19 @@
 /* sem_matrix.c - lost or doubled semaphore posts, between every pair of threads.
  *
- * Round r of a batch pairs thread i with i ^ r, so that after N - 1 rounds everybody has met
- * everybody. Partners exchange a value through a box guarded by nothing but the semaphores:
- * each writes its box, posts to the partner, waits for the partner's post and reads the
- * partner's box. A lost post hangs; a doubled post lets somebody run ahead, which shows as a
- * wrong sequence number or as a semaphore that is not 0 after the batch. */
+ * Round r of a batch pairs thread i with i ^ r, so that after N - 1 rounds everybody has
+ * met everybody. Partners exchange a value through a box guarded by nothing but the
+ * semaphores: each writes its box, posts to the partner, waits for the partner's post and
+ * reads the partner's box. A lost post hangs; a doubled post lets somebody run ahead,
+ * which shows as a wrong sequence number or as a semaphore that is not 0 after the
+ * batch. */
 
 #include "stress.h"
 
 #define N 16
 #define LAPS 20
 
-static sem_t sem[N][N];   /* sem[i][j]: i posts, j waits */
-static long box[N][N];    /* box[i][j]: written by i, read by j */
+static sem_t sem[N][N]; /* sem[i][j]: i posts, j waits */
+static long box[N][N];  /* box[i][j]: written by i, read by j */
 static pthread_barrier_t bar;
 static _Atomic bool go_on;
 

@@ -19,8 +19,8 @@
 static pthread_mutex_t mutex;
 static pthread_cond_t cond = PTHREAD_COND_INITIALIZER;
 static sem_t sem;
-static long counter;              /* under the object */
-static long generation;           /* under mutex */
+static long counter;    /* under the object */
+static long generation; /* under mutex */
 static _Atomic bool enough, held;
 static _Atomic long tries;
 

@@ -1,10 +1,13 @@
-/* stdio_storm.c - one FILE used by many threads; libc's own locks, which cannot be hooked.
+/* stdio_storm.c - one FILE used by many threads; libc's own locks, which cannot be
+ * hooked.
  *
- *   lines   all write to one stream: by one fprintf, or several calls between flockfile and
- *           funlockfile, some with a yield or a sleep inside while they hold the lock. Read
- *           back: every line is whole, and each thread's lines are complete and in order.
- *   pipe    readers block inside fgets on a pipe, holding the stream's lock, while writers
- *           feed it and others want the lock: whoever waits must not stop the others
+ *   lines   all write to one stream: by one fprintf, or several calls between flockfile
+ *           and funlockfile, some with a yield or a sleep inside while they hold the
+ *           lock. Read back: every line is whole, and each thread's lines are complete
+ *           and in order.
+ *   pipe    readers block inside fgets on a pipe, holding the stream's lock, while
+ *           writers feed it and others want the lock: whoever waits must not stop the
+ *           others
  *   own     each thread formats into streams of its own (open_memstream, fmemopen) */
 
 #include "stress.h"
@@ -25,7 +28,8 @@ static void *line_writer(void *arg)
         long n = written[id]++;
 
         if (stress_rand(&rng) & 1) {
-            CHECK(fprintf(shared, "%d %ld %08lx end\n", id, n, n * 31 + id) > 0, "fprintf");
+            CHECK(fprintf(shared, "%d %ld %08lx end\n", id, n, n * 31 + id) > 0,
+                  "fprintf");
         } else {
             flockfile(shared);
             fprintf(shared, "%d ", id);
@@ -59,7 +63,8 @@ static void check_lines(void)
         CHECK(sscanf(line, "%d %ld %lx end%n", &id, &n, &code, &end) == 3 &&
                   line[end] == '\n',
               "broken line '%s'", line);
-        CHECK(id >= 0 && id < WRITERS && (long)code == n * 31 + id, "mixed line '%s'", line);
+        CHECK(id >= 0 && id < WRITERS && (long)code == n * 31 + id, "mixed line '%s'",
+              line);
         CHECK(n == next[id], "line %ld of %d, expected %ld", n, id, next[id]);
         next[id]++;
     }
@@ -180,7 +185,8 @@ static void *own_streams(void *arg)
         for (long i = 0; i < lines; i++) {
             char word[8];
 
-            CHECK(fscanf(f, "%ld %lf %7s", &a, &d, word) == 3, "line %ld of %ld", i, lines);
+            CHECK(fscanf(f, "%ld %lf %7s", &a, &d, word) == 3, "line %ld of %ld", i,
+                  lines);
             CHECK(a == id * 1000 + i && d == i / 4.0, "read %ld %f in line %ld", a, d, i);
         }
         fclose(f);

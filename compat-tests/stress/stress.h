@@ -1,14 +1,14 @@
 /* stress.h - the frame that every stress program shares.
  *
  * A stress program is one plain pthread source file, valid on any POSIX system with
- * glibc's extensions; it knows nothing of the library under test, so the native run is the
- * reference for the preloaded one. Header only: `cc -pthread x.c` builds a program.
+ * glibc's extensions; it knows nothing of the library under test, so the native run is
+ * the reference for the preloaded one. Header only: `cc -pthread x.c` builds a program.
  *
  *   program [seconds] [extra arguments of its own]
  *
  *   seconds          running time, fractions allowed; default $STRESS_SECONDS, else 3
- *   $STRESS_SEED     seed of all random choices (default 1); threads still interleave freely
- *   $STRESS_WATCHDOG seconds until a hang is declared; default 20 + 5 x seconds
+ *   $STRESS_SEED     seed of all random choices (default 1); threads still interleave
+ *   freely $STRESS_WATCHDOG seconds until a hang is declared; default 20 + 5 x seconds
  *
  * Exit 0 and one "ok" line, or 1 and one "FAIL" line with the place. A hang is the usual
  * sign of a lost wake-up: the watchdog then names the phase and the progress counter and
@@ -40,28 +40,28 @@
 
 static const char *stress_name = "?";
 static const char *_Atomic stress_where = "start"; /* phase, for the watchdog's message */
-static _Atomic unsigned long stress_progress;      /* bumped by the programs, a hint only */
+static _Atomic unsigned long stress_progress; /* bumped by the programs, a hint only */
 static double stress_seconds = 3;
 static uint64_t stress_seed = 1;
-static _Atomic int64_t stress_deadline_ns;         /* end of the current phase */
+static _Atomic int64_t stress_deadline_ns; /* end of the current phase */
 
 /* CHECK - fail the program when COND is false; the rest is a printf message. */
-#define CHECK(cond, ...)                                                                  \
-    do {                                                                                  \
-        if (__builtin_expect(!(cond), 0))                                                 \
-            stress_fail(__FILE__, __LINE__, #cond, __VA_ARGS__);                          \
+#define CHECK(cond, ...)                                                                 \
+    do {                                                                                 \
+        if (__builtin_expect(!(cond), 0))                                                \
+            stress_fail(__FILE__, __LINE__, #cond, __VA_ARGS__);                         \
     } while (0)
 
 /* OK0 - EXPR must return 0 (pthread style); OKSYS - EXPR must not return -1. */
-#define OK0(expr)                                                                         \
-    do {                                                                                  \
-        int ok0_rc_ = (expr);                                                             \
-        CHECK(ok0_rc_ == 0, "%s returned %d", #expr, ok0_rc_);                              \
+#define OK0(expr)                                                                        \
+    do {                                                                                 \
+        int ok0_rc_ = (expr);                                                            \
+        CHECK(ok0_rc_ == 0, "%s returned %d", #expr, ok0_rc_);                           \
     } while (0)
-#define OKSYS(expr)                                                                       \
-    do {                                                                                  \
-        if ((expr) == -1)                                                                 \
-            CHECK(0, "%s failed, errno %d", #expr, errno);                                \
+#define OKSYS(expr)                                                                      \
+    do {                                                                                 \
+        if ((expr) == -1)                                                                \
+            CHECK(0, "%s failed, errno %d", #expr, errno);                               \
     } while (0)
 
 static inline _Noreturn void __attribute__((format(printf, 4, 5)))
@@ -73,8 +73,8 @@ stress_fail(const char *file, int line, const char *what, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(msg, sizeof(msg), fmt, ap);
     va_end(ap);
-    dprintf(2, "FAIL %s [%s] %s:%d: %s: %s\n", stress_name, stress_where, file, line, what,
-            msg);
+    dprintf(2, "FAIL %s [%s] %s:%d: %s: %s\n", stress_name, stress_where, file, line,
+            what, msg);
     _exit(1);
 }
 
@@ -200,7 +200,8 @@ static inline bool stress_passed(clockid_t clock, const struct timespec *when)
 
 static inline void stress_sleep_ns(int64_t ns)
 {
-    struct timespec ts = {.tv_sec = ns / STRESS_NS_PER_S, .tv_nsec = ns % STRESS_NS_PER_S};
+    struct timespec ts = {.tv_sec = ns / STRESS_NS_PER_S,
+                          .tv_nsec = ns % STRESS_NS_PER_S};
 
     while (nanosleep(&ts, &ts) == -1 && errno == EINTR)
         ;

@@ -9,8 +9,8 @@
  *   cond    rounds: two untimed and three briefly timed waiters, two tokens, two signals.
  *           Whoever finds a token after any kind of return takes it; a timed waiter that
  *           finds none leaves. A signal that is lost leaves an untimed one asleep beside
- *           a token (POSIX lets a waiter that times out consume a signal, but it then takes
- *           the token here). */
+ *           a token (POSIX lets a waiter that times out consume a signal, but it then
+ *           takes the token here). */
 
 #include "stress.h"
 
@@ -102,7 +102,7 @@ static void *sem_thread(void *arg)
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_rwlock_t rwlock = PTHREAD_RWLOCK_INITIALIZER;
-static long counter;                /* under mutex, or under rwlock for writing */
+static long counter; /* under mutex, or under rwlock for writing */
 static _Atomic int owners, readers;
 static _Atomic long successes;
 
@@ -192,8 +192,8 @@ static int c_tokens, c_waiting, c_busy;
 static long c_taken, c_generation;
 static bool c_over, c_stop;
 
-/* One round of a waiter; c_lock is held. Untimed ones leave with a token or when the round
- * is over, timed ones also on their deadline. */
+/* One round of a waiter; c_lock is held. Untimed ones leave with a token or when the
+ * round is over, timed ones also on their deadline. */
 static void cond_play(bool timed, uint64_t *rng)
 {
     clockid_t clock = timed ? some_clock(rng) : CLOCK_REALTIME;
@@ -243,7 +243,8 @@ static void *cond_thread(void *arg)
 }
 
 /* One round: start everybody, wait until the untimed ones sleep, hand out the tokens at
- * random moments, wait until both were taken, then end the round for those still waiting. */
+ * random moments, wait until both were taken, then end the round for those still
+ * waiting. */
 static void cond_one_round(uint64_t *rng)
 {
     long before;

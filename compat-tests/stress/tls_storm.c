@@ -1,12 +1,13 @@
 /* tls_storm.c - what belongs to a thread stays with it, over every kind of blocking call.
  *
- * Each thread fills its thread-local state with values of its own, then blocks in a random
- * way and verifies everything: __thread variables (small, large, zero-initialised and
- * initialised ones, and their addresses), errno, the thread's locale and what depends on it
- * (MB_CUR_MAX, isalpha's table), pthread_getspecific, strerror's buffer, pthread_self,
- * gettid, and a pattern on the stack. errno may be changed by a call, but only to a real
- * error number: each thread's own marks are above 1000, so another thread's mark in it is a
- * leak. New threads in between must find everything in its initial state. */
+ * Each thread fills its thread-local state with values of its own, then blocks in a
+ * random way and verifies everything: __thread variables (small, large, zero-initialised
+ * and initialised ones, and their addresses), errno, the thread's locale and what depends
+ * on it (MB_CUR_MAX, isalpha's table), pthread_getspecific, strerror's buffer,
+ * pthread_self, gettid, and a pattern on the stack. errno may be changed by a call, but
+ * only to a real error number: each thread's own marks are above 1000, so another
+ * thread's mark in it is a leak. New threads in between must find everything in its
+ * initial state. */
 
 #include "stress.h"
 #include <ctype.h>
@@ -76,8 +77,8 @@ static void verify(struct state *s, const char *after)
     CHECK(err < 1000 || err == 1000 + s->id, "errno %d of another thread, after %s", err,
           after);
     CHECK(&errno == s->errno_at && &t_id == s->id_at, "TLS has moved, after %s", after);
-    CHECK(t_id == s->id && t_zero == (uint64_t)s->id << 32, "thread %d has t_id %d after %s",
-          s->id, t_id, after);
+    CHECK(t_id == s->id && t_zero == (uint64_t)s->id << 32,
+          "thread %d has t_id %d after %s", s->id, t_id, after);
     CHECK(strcmp(t_text, "mine") == 0, "t_text changed after %s", after);
     for (int i = 0; i < BIG; i++)
         CHECK(t_big[i] == (unsigned char)s->id, "t_big[%d] is %d after %s", i, t_big[i],
@@ -89,8 +90,8 @@ static void verify(struct state *s, const char *after)
     CHECK(pthread_equal(pthread_self(), s->self), "pthread_self changed after %s", after);
     CHECK(gettid() == s->tid, "gettid changed after %s", after);
     snprintf(want, sizeof(want), "Unknown error %d", 100000 + s->id);
-    CHECK(strcmp(s->message, want) == 0, "strerror's buffer has '%s' after %s", s->message,
-          after);
+    CHECK(strcmp(s->message, want) == 0, "strerror's buffer has '%s' after %s",
+          s->message, after);
 }
 
 static void *child(void *arg)

@@ -1,10 +1,10 @@
 /* tsd_storm.c - thread-specific data while keys come and go and threads end.
  *
  * Threads create keys, set values, block, verify, delete keys and end; a fresh key must
- * read NULL in every thread although its number had another owner a moment ago. Values have
- * destructors: each value set and not cleared is destroyed exactly once, by the thread that
- * set it, and destructors that set values again get their further rounds. C11 tss_t runs
- * along. */
+ * read NULL in every thread although its number had another owner a moment ago. Values
+ * have destructors: each value set and not cleared is destroyed exactly once, by the
+ * thread that set it, and destructors that set values again get their further rounds. C11
+ * tss_t runs along. */
 
 #include "stress.h"
 #include <limits.h>
@@ -39,10 +39,10 @@ static void destroy(struct value *v, pthread_key_t key)
 }
 
 /* The destructor gets no key: some keys, each with a function of its own. */
-#define DESTRUCTOR(n)                                                                     \
-    static void destroy_##n(void *v)                                                      \
-    {                                                                                     \
-        destroy(v, lasting[n]);                                                           \
+#define DESTRUCTOR(n)                                                                    \
+    static void destroy_##n(void *v)                                                     \
+    {                                                                                    \
+        destroy(v, lasting[n]);                                                          \
     }
 DESTRUCTOR(0)
 DESTRUCTOR(1)
@@ -139,6 +139,7 @@ int main(int argc, char **argv)
     for (long i = 0; i < CREATORS; i++)
         stress_join(t[i], (void *)i);
     CHECK(set == destroyed, "%ld values set, %ld destroyed", set, destroyed);
-    CHECK(c11_set == c11_destroyed, "C11: %ld set, %ld destroyed", c11_set, c11_destroyed);
+    CHECK(c11_set == c11_destroyed, "C11: %ld set, %ld destroyed", c11_set,
+          c11_destroyed);
     return stress_end("%ld threads, %ld values", children, set);
 }

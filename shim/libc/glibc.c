@@ -32,6 +32,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <gnu/libc-version.h>
+#include <limits.h>
 #include <link.h>
 #include <locale.h>
 #include <netdb.h>
@@ -115,6 +116,7 @@ static struct {
     uintptr_t res_offset;  /* of the resolver state in a TCB */
     uintptr_t robust_offset;
     uintptr_t specific_1st_offset;
+    size_t key_blocks, keys_per_block; /* thread-specific data has two levels */
     uintptr_t cleanup_offset; /* of cleanup_jmp_buf */
     size_t robust_len;
     long robust_futex_offset;
@@ -271,6 +273,10 @@ static const char *probe_fields(void *tcb, bool on_main)
     fact.specific_1st_offset = (uintptr_t)*ptr_at(tcb, off.pthread_specific.offset) - base;
     if (fact.specific_1st_offset >= size.pthread)
         return "thread-specific data is not in the TCB";
+    fact.keys_per_block = size.pthread_key_data_level2 / size.pthread_key_data;
+    if (fact.keys_per_block == 0 || PTHREAD_KEYS_MAX % fact.keys_per_block != 0)
+        return "thread-specific data is laid out in an unknown way";
+    fact.key_blocks = PTHREAD_KEYS_MAX / fact.keys_per_block;
     if (fact.rseq_offset != 0 && (uintptr_t)fact.rseq_offset + 32 > size.pthread)
         return "the rseq area is not in the TCB";
     if (!probe_cleanup(tcb))
@@ -670,10 +676,7 @@ void libc_thread_begin(void)
 static bool tsd_pass(void *tcb)
 {
     bool ran = false;
-    size_t first = off.pthread_specific.count;
-    size_t second = size.pthread_key_data_level2 / size.pthread_key_data;
-    if (size.pthread_key_data_level2 % size.pthread_key_data != 0 || second == 0)
-        return false;
+    size_t first = fact.key_blocks, second = fact.keys_per_block;
     size_t idx = 0;
     for (size_t i = 0; i < first; i++, idx += second) {
         char *block = *ptr_at(tcb, off.pthread_specific.offset + i * sizeof(void *));
@@ -704,7 +707,7 @@ static void tsd_destroy(void *tcb)
 {
     for (int i = 0; i < PTHREAD_DESTRUCTOR_ITERATIONS && tsd_pass(tcb); i++)
         ;
-    for (size_t i = 1; i < off.pthread_specific.count; i++) {
+    for (size_t i = 1; i < fact.key_blocks; i++) {
         void **block = ptr_at(tcb, off.pthread_specific.offset + i * sizeof(void *));
         if (*block != NULL) {
             free(*block);

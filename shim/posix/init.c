@@ -8,13 +8,12 @@
 
 #include "preempt/preempt.h"
 #include "shim/posix/posix.h"
+#include "shim/posix/sched.h"
 #include "shim/rt/config.h"
 
 bool posix_off;
 
-void once_forked(void);
-
-static void fork_child(void)
+void posix_fork_child(void)
 {
     park_forget();
     once_forked();
@@ -29,14 +28,17 @@ static ARCH_JUMP_TARGET void main_exit(void)
     join_exit(gp, gp->exiting ? gp->ret : PTHREAD_CANCELED);
 }
 
-static void on_start(void)
+/* Somebody left something for this G to do (g.attention). */
+static void attention(struct g *gp)
 {
+    st_rlx(&gp->attention, false);
+    sched_attention(gp);
 }
 
 bool posix_start(void)
 {
     static const struct rt_hooks hooks = {
-        .sysmon = sysmon_main, .main_exit = main_exit, .on_start = on_start};
+        .sysmon = sysmon_main, .main_exit = main_exit, .attention = attention};
     return !posix_off && rt_start(&hooks);
 }
 
@@ -49,5 +51,5 @@ __attribute__((constructor(101))) static void construct(void)
         posix_off = rt_config.off;
     }
     if (!posix_off)
-        pthread_atfork(NULL, NULL, fork_child);
+        pthread_atfork(NULL, NULL, posix_fork_child);
 }

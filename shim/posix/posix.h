@@ -48,7 +48,7 @@ static inline struct g *posix_g(pthread_t t)
     return rt_is_started() ? g_of_tcb((void *)t) : NULL;
 }
 
-/* posix_thread_body - what runs on a new G (thread.c). */
-void posix_thread_body(struct g *gp);
+/* posix_fork_child - in a child of fork, before anything else (init.c). */
+void posix_fork_child(void);
 
 #endif

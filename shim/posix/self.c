@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -23,7 +24,8 @@ EXPORT int pthread_getattr_np(pthread_t t, pthread_attr_t *attr)
     struct sched_param param = {.sched_priority = gp->priority};
     pthread_attr_init(attr);
     pthread_attr_setstack(attr, gp->stack_hi - gp->stack_bytes, gp->stack_bytes);
-    pthread_attr_setguardsize(attr, gp->guard_bytes);
+    size_t page = os_page_size();
+    pthread_attr_setguardsize(attr, (gp->guard_bytes + page - 1) / page * page);
     pthread_attr_setschedpolicy(attr, gp->policy);
     pthread_attr_setschedparam(attr, &param);
     pthread_attr_setdetachstate(attr,
@@ -79,6 +81,33 @@ EXPORT int pthread_getname_np(pthread_t t, char *buf, size_t n)
         return main_comm(O_RDONLY, buf, n);
     memcpy(buf, gp->name, RT_NAME);
     return 0;
+}
+
+EXPORT int prctl(int option, ...)
+{
+    va_list ap;
+    unsigned long a[4];
+    struct g *gp = rt_self();
+    va_start(ap, option);
+    for (int i = 0; i < 4; i++)
+        a[i] = va_arg(ap, unsigned long);
+    va_end(ap);
+    if (gp != NULL && option == PR_GET_NAME)
+        EXIT_ERRNO(pthread_getname_np((pthread_t)gp->tcb, (char *)a[0], RT_NAME));
+    if (gp != NULL && option == PR_SET_NAME) {
+        char name[RT_NAME] = {0};
+        strncpy(name, (const char *)a[0], sizeof name - 1); /* prctl(2): silently cut */
+        EXIT_ERRNO(pthread_setname_np((pthread_t)gp->tcb, name));
+    }
+    return REAL(prctl)(option, a[0], a[1], a[2], a[3]);
+}
+
+EXPORT int pthread_getcpuclockid(pthread_t t, clockid_t *clock)
+{
+    struct g *gp = posix_g(t);
+    if (gp != NULL && (ld_rlx(&gp->join) & (JOIN_EXITED | JOIN_GONE)) != 0)
+        return ESRCH;
+    return REAL(pthread_getcpuclockid)(t, clock); /* made from the tid in the TCB */
 }
 
 /* --- system calls by number --------------------------------------------------------------- */

@@ -5,6 +5,7 @@
 #include <sys/resource.h>
 
 #include "shim/posix/posix.h"
+#include "shim/posix/sched.h"
 
 /* Defaults for threads made without attributes: read when the runtime starts, and again when
  * the program changes them. */
@@ -101,6 +102,11 @@ int thread_create(pthread_t *t, const pthread_attr_t *attr, void *(*start)(void 
     gp->arg = arg;
     gp->c11 = c11;
     inherit(gp, attr);
+    err = attr != NULL ? sched_from_attr(gp, attr) : 0;
+    if (err != 0) {
+        g_abandon(gp);
+        return err;
+    }
     *t = (pthread_t)gp->tcb;
     g_start(gp);
     return 0;

@@ -155,6 +155,8 @@ int g_new(struct g **out, const struct g_attr *attr, void (*body)(struct g *))
     gp->ret = NULL;
     gp->joining = NULL;
     gp->exiting = false;
+    gp->attention = false;
+    gp->sched_set = gp->affinity_set = gp->sched_pending = false;
     gp->join = attr->detached ? JOIN_DETACHED : 0;
     gp->wstate = G_PARKED; /* until g_start */
     gp->wait_reason = WAIT_NONE;
@@ -209,6 +211,15 @@ void g_free(struct g *gp)
         return;
     }
     stack_class_push(gp->cls, gp);
+}
+
+void g_abandon(struct g *gp)
+{
+    struct rt_section s;
+    st_rlx(&gp->join, JOIN_GONE);
+    rt_enter(&s);
+    g_free(gp);
+    rt_exit(&s);
 }
 
 struct g *g_of_tcb(void *tcb)

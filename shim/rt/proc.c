@@ -88,6 +88,8 @@ void rt_exit_slow(struct g *gp)
     st_rel(&mp->p->owner, (uintptr_t)mp | P_USER); /* MO: release -> [P1] */
     fence_sig();
     gp->in_rt = 0;
+    if (unlikely(ld_rlx(&gp->attention)))
+        rt_hooks->attention(gp);
 }
 
 void rt_block_begin(bool is_long)
@@ -118,7 +120,7 @@ void rt_block_end(void)
     struct m *mp = gp->m;
     struct p *pp = mp->p;
     uintptr_t e = (uintptr_t)mp | P_SYSCALL;
-    if (likely(pp != NULL && ld_rlx(&pp->preempt) == 0 &&
+    if (likely(pp != NULL && ld_rlx(&pp->preempt) == 0 && !ld_rlx(&gp->attention) &&
                cas_acq(&pp->owner, &e, (uintptr_t)mp | P_USER))) /* MO: acquire <- [P1] */
         return;
     struct rt_section s;
@@ -494,4 +496,15 @@ void *proc_m_main(void *arg)
     proc_m_publish(mp);
     proc_stop(mp, false);
     sched_loop(mp);
+    arch_self_set(NULL);
+    return NULL;
+}
+
+void proc_m_end(struct m *mp)
+{
+    if (mp->p != NULL)
+        proc_handoff(proc_release(mp));
+    mp->lockedg = NULL;
+    st_rlx(&mp->tid, 0); /* stays on allm; its memory is not reused */
+    add_rlx(&sched.nm, -1u);
 }

@@ -157,7 +157,7 @@ struct g {
     uint64_t readied_at;  /* when it last readied one G alone, TSC; 0: not since parking */
     bool is_main;
     bool exiting;         /* pthread_exit was called: ret is valid */
-    bool preempt;         /* asked to yield at the next runtime exit */
+    bool attention;       /* hooks->attention is wanted at the next runtime exit; atomic */
 
     struct park_waiter waiter;
     struct rt_timer timer;
@@ -180,6 +180,9 @@ struct g {
     bool c11;
     char name[RT_NAME];
     int32_t policy, priority;
+    bool sched_set, affinity_set; /* the kernel must know: bound to an M that has them */
+    bool sched_pending;           /* to be taken up by the G itself */
+    uint64_t affinity[16];        /* wanted, when affinity_set */
     uint64_t sigmask;
     uint64_t run_cycles;  /* TSC ticks on a CPU, while nobody asked for CPU time */
     int64_t cpu_ns;       /* CPU time of finished runs since somebody did */
@@ -197,6 +200,7 @@ struct m {
     struct g *nextg;      /* locked G given with it */
     struct g *lockedg;    /* the G bound to this M */
     bool spinning;        /* own thread, or its starter before the wake */
+    bool ending;          /* its locked G has exited: the kernel thread goes with it */
     bool idle;            /* on the idle list; under sched.lock */
     uint32_t rng;
     int tid;              /* const after start */
@@ -340,7 +344,7 @@ static inline void rt_exit(struct rt_section *s)
     }
     struct m *mp = gp->m;
     struct p *pp = mp->p;
-    if (unlikely(pp == NULL || ld_rlx(&pp->preempt) != 0)) {
+    if (unlikely(pp == NULL || ld_rlx(&pp->preempt) != 0 || ld_rlx(&gp->attention))) {
         rt_exit_slow(gp);
         return;
     }
@@ -376,6 +380,8 @@ void proc_newm_failed(void);
 void *proc_m_main(void *arg); /* body of an M's kernel thread */
 struct m *proc_m_alloc(void);
 void proc_m_publish(struct m *mp);
+/* proc_m_end - [g0] MP gives its P away and is forgotten; its thread then ends. */
+void proc_m_end(struct m *mp);
 
 /* --- scheduling (sched.c) ------------------------------------------------------------ */
 
@@ -395,7 +401,7 @@ void rt_yield(struct g *gp);
 _Noreturn void rt_exit_g(struct g *gp);
 
 /* sched_loop - the scheduler of an M; [g0]. */
-_Noreturn void sched_loop(struct m *mp);
+void sched_loop(struct m *mp); /* returns when MP is ending */
 void sched_first_run(void *arg, void *cookie);
 void sched_requeue(struct g *gp);
 void sched_switch_to_g0(struct g *gp);
@@ -437,6 +443,7 @@ int g_new(struct g **out, const struct g_attr *attr, void (*body)(struct g *));
 void g_start(struct g *gp);        /* make it runnable; [G] or foreign */
 void g_main(struct g *gp);
 void g_free(struct g *gp);         /* after exit; off its CPU, or soon */
+void g_abandon(struct g *gp);      /* give back one that was never started */
 struct g *g_of_tcb(void *tcb);     /* the G behind a pthread_t, or NULL: foreign */
 struct g *g_of_slot(uint32_t slot);
 struct g *g_of_tid(uint32_t tid);
@@ -446,7 +453,7 @@ uint32_t g_slots(void);
 struct rt_hooks {
     void *(*sysmon)(void *);  /* body of the monitor thread; begins with rt_sysmon_ready */
     void (*main_exit)(void);  /* where pthread_exit in main ends, on main's stack */
-    void (*on_start)(void);   /* once everything stands */
+    void (*attention)(struct g *); /* g.attention was set: on that G, outside the runtime */
 };
 /* rt_start - bring the runtime up, once; the main thread, if it calls, becomes a G.
  * Returns true when threads are Gs from now on, false: pass through to NPTL.    [any]  */
@@ -465,6 +472,7 @@ void rt_fork_child(void);
 /* rt_lock_m - bind the calling G to its M; nests.  rt_unlock_m - undo one. */
 void rt_lock_m(void);
 void rt_unlock_m(void);
+extern const struct rt_hooks *rt_hooks; /* const after rt_start */
 int64_t rt_cpu_ns(struct g *gp);
 extern bool rt_cpu_accounting;
 

@@ -247,6 +247,9 @@ void rt_yield(struct g *gp)
 
 _Noreturn void rt_exit_g(struct g *gp)
 {
+    /* What a locked G leaves to the kernel (robust mutexes, attributes of the kernel
+     * thread) ends with the kernel thread, as in NPTL. */
+    gp->m->ending = gp->lockedm != NULL;
     st_rlx(&gp->wstate, G_DEAD);
     switch_away(gp);
     rt_throw("exit: a dead G was resumed");
@@ -359,9 +362,13 @@ static struct g *find_runnable(struct m *mp)
     }
 }
 
-_Noreturn void sched_loop(struct m *mp)
+void sched_loop(struct m *mp)
 {
     for (;;) {
+        if (mp->ending) {
+            proc_m_end(mp);
+            return;
+        }
         if (mp->lockedg != NULL)
             proc_stop_locked_m(mp);
         struct g *gp = mp->nextg;

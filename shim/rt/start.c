@@ -36,6 +36,8 @@ static struct g first_g;           /* the main thread's */
 static struct g *main_g = &first_g; /* the G that is, or will be, the main thread */
 static void *main_tcb;             /* TCB of the main thread; const after rt_note_main */
 static bool main_adopted;
+static uint32_t main_lock_count;   /* rt_lock_m calls of the main thread before it was a G */
+const struct rt_hooks *rt_hooks;
 
 void rt_note_main(void)
 {
@@ -126,10 +128,11 @@ static void m0_entry(void *arg, void *cookie)
     struct g *prev = cookie;
     st_rel(&prev->on_cpu, 0); /* MO: release -> [G2] */
     sched_loop(arg);
+    os_exit_thread(); /* the process's first kernel thread: its frame is the main G's */
 }
 
 /* The calling thread, the main one, becomes MAIN_G on a new M.  STACK_TOP, TCB: for g0. */
-static void adopt_main(char *stack_top, void *tcb, const struct rt_hooks *hooks)
+static void adopt_main(char *stack_top, void *tcb)
 {
     struct m *mp = proc_m_alloc();
     RT_ASSERT(mp != NULL, "no memory for the first M");
@@ -143,7 +146,9 @@ static void adopt_main(char *stack_top, void *tcb, const struct rt_hooks *hooks)
     gp->on_cpu = 1;
     gp->m = mp;
     gp->join = 0;
-    gp->lockedm = NULL;
+    gp->lock_count = main_lock_count;
+    gp->lockedm = gp->lock_count != 0 ? mp : NULL;
+    mp->lockedg = gp->lock_count != 0 ? gp : NULL;
     gp->in_rt = 0;
     os_sigmask(2 /* SIG_SETMASK */, NULL, &gp->sigmask);
     mp->sigmask = gp->sigmask;
@@ -153,7 +158,7 @@ static void adopt_main(char *stack_top, void *tcb, const struct rt_hooks *hooks)
     arch_ctx_init(&mp->g0.ctx, stack_top, (uintptr_t)tcb, m0_entry, mp);
     *(struct g **)((char *)tcb + arch_self_offset()) = &mp->g0;
     libc_kernel_adopt(tcb, gp->tcb);
-    if (gp == &first_g && !libc_main_exit_hook(gp->tcb, hooks->main_exit))
+    if (gp == &first_g && !libc_main_exit_hook(gp->tcb, rt_hooks->main_exit))
         os_log("the main thread's start frame was not found; pthread_exit there ends the "
                "process");
     proc_m_publish(mp);
@@ -161,8 +166,6 @@ static void adopt_main(char *stack_top, void *tcb, const struct rt_hooks *hooks)
     main_adopted = true;
     arch_self_set(gp);
 }
-
-static const struct rt_hooks *kept_hooks;
 
 void rt_adopt_main(void)
 {
@@ -172,7 +175,7 @@ void rt_adopt_main(void)
     char *top = new_g0_block(&tcb);
     if (top == NULL || libc_tcb_make(tcb, (uint32_t)os_getpid()) != 0)
         return; /* it stays foreign, which works as well */
-    adopt_main(top, tcb, kept_hooks);
+    adopt_main(top, tcb);
 }
 
 /* --- start -------------------------------------------------------------------------------- */
@@ -198,7 +201,7 @@ static const char *try_start(const struct rt_hooks *hooks)
     proc_init_p(rt_config.maxprocs);
     if (on_main) {
         main_tcb = (void *)arch_tp();
-        adopt_main(top, tcb, hooks);
+        adopt_main(top, tcb);
         struct m *mp = rt_self()->m;
         mp->p = sched.allp[0];
         st_rel(&mp->p->owner, (uintptr_t)mp | P_USER); /* MO: release -> [P1] */
@@ -218,15 +221,13 @@ bool rt_start(const struct rt_hooks *hooks)
     if (state == STATE_NEW) {
         config_load();
         const char *why = rt_config.off ? "" : NULL;
-        kept_hooks = hooks;
+        rt_hooks = hooks;
         if (why == NULL)
             why = try_start(hooks);
         if (why != NULL && why[0] != '\0')
             os_log("passing threads through to the C library: %s", why);
-        if (why == NULL) {
+        if (why == NULL)
             sched.started = true;
-            hooks->on_start();
-        }
         /* MO: release -> [I1] */
         st_rel(&state, why == NULL ? STATE_STARTED : STATE_OFF);
     }
@@ -254,6 +255,7 @@ void rt_fork_child(void)
     sched = (struct sched){0};
     g_forget_all();
     main_tcb = (void *)arch_tp();
+    main_lock_count = gp != NULL ? gp->lock_count : 0;
     if (gp == NULL) { /* a foreign thread forked */
         first_g = (struct g){0};
         main_g = &first_g;
@@ -274,7 +276,9 @@ void rt_lock_m(void)
     struct rt_section s;
     rt_enter(&s);
     struct g *gp = s.gp;
-    if (gp != NULL && gp->lock_count++ == 0) {
+    if (gp == NULL)
+        main_lock_count += (void *)arch_tp() == main_tcb;
+    else if (gp->lock_count++ == 0) {
         gp->lockedm = gp->m;
         gp->m->lockedg = gp;
     }
@@ -286,7 +290,9 @@ void rt_unlock_m(void)
     struct rt_section s;
     rt_enter(&s);
     struct g *gp = s.gp;
-    if (gp != NULL && gp->lock_count != 0 && --gp->lock_count == 0) {
+    if (gp == NULL)
+        main_lock_count -= (void *)arch_tp() == main_tcb && main_lock_count != 0;
+    else if (gp->lock_count != 0 && --gp->lock_count == 0) {
         gp->lockedm = NULL;
         gp->m->lockedg = NULL;
     }

@@ -22,3 +22,10 @@ int deadline_set(struct park_op *op, struct deadline d)
         op->deadline_ns = (int64_t)d.at->tv_sec * NS_PER_S + d.at->tv_nsec;
     return 0;
 }
+
+int deadline_check(struct deadline d)
+{
+    if (d.at != NULL && (d.at->tv_nsec < 0 || d.at->tv_nsec >= NS_PER_S))
+        return EINVAL;
+    return deadline_clock(d);
+}

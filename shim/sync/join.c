@@ -23,10 +23,12 @@ static int claim(struct g *gp)
     do {
         if ((v & JOIN_GONE) != 0)
             return ESRCH;
-        if ((v & (JOIN_DETACHED | JOIN_CLAIMED)) != 0)
+        if ((v & JOIN_DETACHED) != 0)
             return EINVAL;
         if (gp == self || (self != NULL && ld_rlx(&gp->joining) == self))
             return EDEADLK;
+        if ((v & JOIN_CLAIMED) != 0)
+            return EINVAL;
     } while (!cas_ar(&gp->join, &v, v | JOIN_CLAIMED)); /* MO: acquire <- [J1] */
     if (self != NULL)
         st_rlx(&self->joining, gp);

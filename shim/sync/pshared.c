@@ -1,7 +1,7 @@
 /* pshared.c - objects that other processes or the kernel take part in: the C library's own
  * protocol, reached so that no other G is stopped.
  *
- * Robust and priority mutexes name their owner by kernel tid and hang on the kernel thread's
+ * Such mutexes name their owner by kernel tid, and robust ones hang on the kernel thread's
  * robust list.  So the G is bound to its M from the lock to the unlock, and the library's
  * function runs with the M's own thread control block loaded: owner, list and priority are
  * then those of the kernel thread that really holds the lock, and if the process is killed
@@ -108,19 +108,47 @@ int pshared_cond_wait(pthread_cond_t *c, pthread_mutex_t *m, struct deadline d)
     return err;
 }
 
-int pshared_rwlock(pthread_rwlock_t *l, struct deadline d, bool write)
+/* A writer is known by its tid (EDEADLK): that of the kernel thread, since tids of Gs mean
+ * nothing to another process. */
+static int real_rwlock(pthread_rwlock_t *l, struct deadline d, bool write)
 {
-    int err = write ? REAL(pthread_rwlock_trywrlock)(l) : REAL(pthread_rwlock_tryrdlock)(l);
-    if (err != EBUSY)
-        return err;
-    rt_block_begin(true);
     if (d.at == NULL)
-        err = write ? REAL(pthread_rwlock_wrlock)(l) : REAL(pthread_rwlock_rdlock)(l);
-    else if (write)
-        err = REAL(pthread_rwlock_clockwrlock)(l, d.clock, d.at);
-    else
-        err = REAL(pthread_rwlock_clockrdlock)(l, d.clock, d.at);
-    rt_block_end();
+        return write ? REAL(pthread_rwlock_wrlock)(l) : REAL(pthread_rwlock_rdlock)(l);
+    if (write)
+        return REAL(pthread_rwlock_clockwrlock)(l, d.clock, d.at);
+    return REAL(pthread_rwlock_clockrdlock)(l, d.clock, d.at);
+}
+
+int pshared_rwlock_lock(pthread_rwlock_t *l, struct deadline d, bool write)
+{
+    rt_lock_m();
+    struct g *gp = native_begin();
+    int err = real_rwlock(l, d, write);
+    native_end(gp);
+    if (err != 0 || !write)
+        rt_unlock_m();
+    return err;
+}
+
+int pshared_rwlock_try(pthread_rwlock_t *l, bool write)
+{
+    rt_lock_m();
+    struct g *gp = native_begin();
+    int err = write ? REAL(pthread_rwlock_trywrlock)(l) : REAL(pthread_rwlock_tryrdlock)(l);
+    native_end(gp);
+    if (err != 0 || !write)
+        rt_unlock_m();
+    return err;
+}
+
+int pshared_rwlock_unlock(pthread_rwlock_t *l)
+{
+    struct g *gp = native_begin();
+    bool write = l->__data.__cur_writer == (int)libc_tid();
+    int err = REAL(pthread_rwlock_unlock)(l);
+    native_end(gp);
+    if (write)
+        rt_unlock_m();
     return err;
 }
 

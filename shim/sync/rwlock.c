@@ -132,9 +132,12 @@ static bool held_by_caller(const pthread_rwlock_t *l)
 
 int rwlock_rdlock(pthread_rwlock_t *l, struct deadline d)
 {
+    int err = deadline_check(d);
+    if (unlikely(err != 0))
+        return err;
     if (unlikely(is_shared(l)))
-        return pshared_rwlock(l, d, false);
-    int err = try_read(l);
+        return pshared_rwlock_lock(l, d, false);
+    err = try_read(l);
     if (likely(err != EBUSY))
         return err;
     return held_by_caller(l) ? EDEADLK : enter(l, d, false);
@@ -142,8 +145,11 @@ int rwlock_rdlock(pthread_rwlock_t *l, struct deadline d)
 
 int rwlock_wrlock(pthread_rwlock_t *l, struct deadline d)
 {
+    int err = deadline_check(d);
+    if (unlikely(err != 0))
+        return err;
     if (unlikely(is_shared(l)))
-        return pshared_rwlock(l, d, true);
+        return pshared_rwlock_lock(l, d, true);
     if (likely(try_write(l) == 0))
         return 0;
     return held_by_caller(l) ? EDEADLK : enter(l, d, true);
@@ -151,12 +157,12 @@ int rwlock_wrlock(pthread_rwlock_t *l, struct deadline d)
 
 int rwlock_tryrdlock(pthread_rwlock_t *l)
 {
-    return is_shared(l) ? REAL(pthread_rwlock_tryrdlock)(l) : try_read(l);
+    return is_shared(l) ? pshared_rwlock_try(l, false) : try_read(l);
 }
 
 int rwlock_trywrlock(pthread_rwlock_t *l)
 {
-    return is_shared(l) ? REAL(pthread_rwlock_trywrlock)(l) : try_write(l);
+    return is_shared(l) ? pshared_rwlock_try(l, true) : try_write(l);
 }
 
 /* --- leaving ----------------------------------------------------------------------------- */
@@ -230,7 +236,7 @@ static void settle(pthread_rwlock_t *l, unsigned release)
 int rwlock_unlock(pthread_rwlock_t *l)
 {
     if (unlikely(is_shared(l)))
-        return REAL(pthread_rwlock_unlock)(l);
+        return pshared_rwlock_unlock(l);
     unsigned v = ld_rlx(word_of(l));
     unsigned release = (v & RW_WRITER) != 0 ? RW_WRITER : RW_READER;
     if (release == RW_WRITER)

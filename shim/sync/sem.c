@@ -56,7 +56,7 @@ static bool still_zero(void *arg)
 int sync_sem_wait(sem_t *s, struct deadline d)
 {
     uint64_t *word = word_of(s);
-    int err = deadline_clock(d);
+    int err = deadline_check(d);
     if (err != 0)
         return err;
     if (libc_sem_is_shared(s))

@@ -4,8 +4,8 @@
  * from foreign threads.  Objects keep the C library's size and static initialisers; process
  * shared, robust and priority objects are routed to its own functions (pshared.c).
  *
- * A deadline is a clock and an absolute time, checked when there is need to wait, as in
- * glibc: a bad tv_nsec is EINVAL then, an unknown clock at once.
+ * A deadline is a clock and an absolute time.  As in glibc, an unknown clock is EINVAL at
+ * once; a bad tv_nsec too for semaphores and rwlocks, for the others when they must wait.
  */
 #ifndef GSHIM_SYNC_H
 #define GSHIM_SYNC_H
@@ -31,6 +31,8 @@ int deadline_clock(struct deadline d);
 /* deadline_ns - fill OP's clock and deadline_ns; 0, EINVAL (tv_nsec) or ETIMEDOUT (tv_sec
  * before the epoch). */
 int deadline_set(struct park_op *op, struct deadline d);
+/* deadline_check - 0 or EINVAL, for those that glibc checks before trying. */
+int deadline_check(struct deadline d);
 
 /* Are there other threads, so that locked instructions are needed? */
 static inline bool sync_alone(void)
@@ -114,6 +116,7 @@ int barrier_init(pthread_barrier_t *b, const pthread_barrierattr_t *attr, unsign
 int barrier_destroy(pthread_barrier_t *b);
 int barrier_wait(pthread_barrier_t *b);
 int once_run(pthread_once_t *once, void (*fn)(void));
+void once_forked(void); /* in a child of fork */
 
 /* --- join.c --- */
 int join_wait(struct g *gp, void **ret, struct deadline d);
@@ -138,7 +141,9 @@ int pshared_mutex_unlock(pthread_mutex_t *m);
 int pshared_mutex_consistent(pthread_mutex_t *m);
 int pshared_mutex_setprioceiling(pthread_mutex_t *m, int ceiling, int *old);
 int pshared_cond_wait(pthread_cond_t *c, pthread_mutex_t *m, struct deadline d);
-int pshared_rwlock(pthread_rwlock_t *l, struct deadline d, bool write);
+int pshared_rwlock_lock(pthread_rwlock_t *l, struct deadline d, bool write);
+int pshared_rwlock_try(pthread_rwlock_t *l, bool write);
+int pshared_rwlock_unlock(pthread_rwlock_t *l);
 int pshared_sem_wait(sem_t *s, struct deadline d);
 int pshared_barrier_wait(pthread_barrier_t *b);
 

@@ -1,0 +1,239 @@
+#!/bin/bash
+# run.sh - gshim, NPTL and Go side by side, from one run; `make bench`.
+#
+#   run.sh [--quick] [--raw FILE] [NAME...]
+#
+#   --quick     three repetitions and no million threads
+#   --raw FILE  keep every value ("implementation row value unit") there
+#   NAME...     only these measurements (names of bench.c)
+#
+# BENCH_REPS (default 5) says how often everything is repeated. The implementations take
+# turns within each repetition, so that a busy moment of the machine hits all of them. The
+# table has medians. It is never a verdict: the exit status only says whether the programs
+# ran. Environment: GSHIM_LIB (without it that column stays empty), GSHIM_BUILD, CC.
+set -u
+
+DIR=$(cd "$(dirname "$0")" && pwd)
+GSHIM_LIB=${GSHIM_LIB-}
+BIN=${GSHIM_BUILD:-${TMPDIR:-/tmp}/gshim-build}/bench
+REPS=${BENCH_REPS:-5}
+TIMEOUT=300
+quick=
+raw=
+names=
+while [ $# -gt 0 ]; do
+    case $1 in
+    --quick) quick=1 REPS=${BENCH_REPS:-3} ;;
+    --raw) raw=$2; shift ;;
+    -*) sed -n '2,13s/^# \{0,1\}//p' "$0"; exit 2 ;;
+    *) names="$names $1" ;;
+    esac
+    shift
+done
+unset LD_PRELOAD GSHIM_MAXPROCS
+
+if [ -n "$GSHIM_LIB" ] && [ ! -f "$GSHIM_LIB" ]; then
+    echo "bench: GSHIM_LIB=$GSHIM_LIB does not exist" >&2
+    exit 2
+fi
+work=$(mktemp -d "${TMPDIR:-/tmp}/gshim-bench.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+trap 'exit 130' INT TERM
+values=$work/values
+: > "$values"
+
+# --- build ---
+
+mkdir -p "$BIN"
+if [ ! "$BIN/bench" -nt "$DIR/bench.c" ]; then
+    "${CC:-cc}" -std=gnu11 -O2 -Wall -Wextra -pthread -o "$BIN/bench" "$DIR/bench.c" ||
+        exit 1
+fi
+go=
+if command -v go > /dev/null 2>&1; then
+    go="$BIN/bench-go"
+    if [ ! "$go" -nt "$DIR/bench.go" ]; then
+        # No network, no module: one file of the standard library's users.
+        (cd "$work" && GOFLAGS=-mod=mod GOPROXY=off GO111MODULE=off GOTOOLCHAIN=local \
+            GOCACHE="$work/go-cache" go build -o "$go" "$DIR/bench.go") || go=
+    fi
+fi
+[ -n "$go" ] || echo "bench: no Go here, its column stays empty"
+
+# --- run ---
+
+# one IMPLEMENTATION ROW-SUFFIX WRAPPER... -- NAME [ARG] - adds the values of one run.
+failed=0
+one()
+{
+    local impl=$1 suffix=$2 wrap=() cmd=()
+    shift 2
+    while [ "$1" != -- ]; do
+        wrap+=("$1")
+        shift
+    done
+    shift
+    case $impl in
+    gshim)
+        [ -n "$GSHIM_LIB" ] || return 0
+        cmd=(env LD_PRELOAD="$GSHIM_LIB" "$BIN/bench")
+        ;;
+    nptl) cmd=("$BIN/bench") ;;
+    go)
+        [ -n "$go" ] || return 0
+        cmd=("$go")
+        ;;
+    esac
+    if ! timeout -k 5 "$TIMEOUT" "${wrap[@]}" "${cmd[@]}" "$@" > "$work/out" \
+        2> "$work/err"; then
+        echo "bench: $impl: $* failed: $(tail -n 1 "$work/err")" >&2
+        failed=1
+        return 0
+    fi
+    awk -v impl="$impl" -v suffix="$suffix" '{ print impl, $1 suffix, $2, $3 }' \
+        "$work/out" >> "$values"
+}
+
+wanted()
+{
+    [ -z "$names" ] && return 0
+    case " $names " in
+    *" $1 "*) return 0 ;;
+    esac
+    return 1
+}
+
+# NPTL is not driven to the last pid of the machine: others need some, too.
+pid_max=$(cat /proc/sys/kernel/pid_max)
+threads_max=$(cat /proc/sys/kernel/threads-max)
+maps_max=$(($(cat /proc/sys/vm/max_map_count) / 2))
+nptl_most=$pid_max
+[ "$threads_max" -lt "$nptl_most" ] && nptl_most=$threads_max
+[ "$maps_max" -lt "$nptl_most" ] && nptl_most=$maps_max
+nptl_most=$((nptl_most - 2500))
+
+parked()
+{
+    local n=$1 need_mb=$(($1 * 12 / 1024)) have_mb impl count
+    need_mb=$((need_mb + 500))
+    have_mb=$(awk '/^MemAvailable:/ { print int($2 / 1024) }' /proc/meminfo)
+    if [ "$have_mb" -lt "$need_mb" ]; then
+        [ "$rep" != 1 ] || echo "bench: $n parked threads need $need_mb MB, left out"
+        return 0
+    fi
+    for impl in gshim nptl go; do
+        count=$n
+        if [ "$impl" = nptl ] && [ "$n" -gt "$nptl_most" ]; then
+            [ "$nptl_most" -gt 10000 ] || continue
+            count=$nptl_most
+        fi
+        one "$impl" "_$n" -- parked "$count"
+    done
+}
+
+for rep in $(seq "$REPS"); do
+    [ ! -t 2 ] || printf 'bench: repetition %s of %s\r' "$rep" "$REPS" >&2
+    for name in create_join create_batch yield sem cond mutex hot sleeper; do
+        wanted "$name" || continue
+        for impl in gshim nptl go; do
+            one "$impl" "" -- "$name"
+        done
+        case $name in
+        yield)
+            # On one CPU every yield is a switch; the default has a CPU for each thread.
+            cpu=$(taskset -cp $$ | sed 's/.*: *\([0-9]*\).*/\1/')
+            for impl in gshim nptl go; do
+                one "$impl" _1cpu taskset -c "$cpu" -- "$name"
+            done
+            ;;
+        esac
+    done
+    for name in cpu startup; do
+        wanted "$name" || continue
+        one gshim "" -- "$name"
+        one nptl "" -- "$name"
+    done
+    if wanted parked; then
+        parked 10000
+        # The large ones take long and vary little.
+        if [ "$rep" -le 3 ]; then
+            parked 100000
+            [ -n "$quick" ] || parked 1000000
+        fi
+    fi
+done
+[ -z "$raw" ] || cp "$values" "$raw"
+
+# --- table ---
+
+echo "$(uname -m), $(nproc) CPUs, Linux $(uname -r), $(getconf GNU_LIBC_VERSION)," \
+    "${go:+$(go version | cut -d' ' -f3), }$REPS repetitions, medians"
+[ "$nptl_most" -ge 1000000 ] ||
+    echo "NPTL parks at most $nptl_most threads here (pid_max, max_map_count)," \
+        "also in the rows for more"
+cat > "$work/rows" <<'ROWS'
+create_join|create + join, one at a time|us|1000|0.28 us
+create_batch|create + join, batches of 1000|us|1000|0.18 us
+yield_1cpu|yield, 2 threads on 1 CPU|us|1000|0.045 us
+yield|yield, 2 threads, all CPUs|us|1000|
+sem|semaphore ping-pong, round trip|us|1000|0.18 us
+cond|condvar ping-pong, round trip|us|1000|0.20 us
+mutex_before|mutex lock + unlock, no thread yet|ns|1|1.1 x NPTL
+mutex_after|the same after the first thread|ns|1|1.1 x NPTL
+hot|one hot mutex, 8 threads, per op|ns|1|24 ns
+parked_create_10000|first creation of 10 k parked, each|us|1000|1.5 us
+parked_join_10000|waking and joining them, each|us|1000|0.13 us
+parked_rss_10000|RSS per parked thread, 10 k|KB|1|8.5 KB
+parked_all_10000|all-in with kernel memory, 10 k|KB|1|9 KB
+parked_create_100000|creation at 100 k, each|us|1000|
+parked_join_100000|waking and joining at 100 k, each|us|1000|
+parked_rss_100000|RSS per parked thread, 100 k|KB|1|8.5 KB
+parked_all_100000|all-in, 100 k|KB|1|9 KB
+parked_create_1000000|creation at 1 M, each|us|1000|
+parked_join_1000000|waking and joining at 1 M, each|us|1000|
+parked_rss_1000000|RSS per parked thread, 1 M|KB|1|8.5 KB
+parked_all_1000000|all-in, 1 M|KB|1|9 KB
+parked_live_1000000|most threads that lived at once||1|1 M
+sleeper_p50|1 ms sleeper, 4 hogs: late, p50|us|1|60 us
+sleeper_p99|1 ms sleeper, 4 hogs: late, p99|us|1|600 us
+cpu|CPU-bound, 2 threads per CPU|ms|1e6|1.01 x NPTL
+startup|start of a process without threads|us|1000|NPTL + 300 us
+ROWS
+# sort -g brings each row's values of one implementation into order for the median.
+sort -k1,1 -k2,2 -k3,3g "$values" | awk -v rows="$work/rows" '
+function median(key,  n) {
+    n = count[key]
+    if (!n)
+        return ""
+    return n % 2 ? v[key, (n + 1) / 2] : (v[key, n / 2] + v[key, n / 2 + 1]) / 2
+}
+function show(x, scale,  y) {
+    if (x == "")
+        return "-"
+    y = x / scale
+    return sprintf(y >= 1000 ? "%.0f" : y >= 100 ? "%.1f" : y >= 1 ? "%.2f" : "%.3f", y)
+}
+function ratio(other, ours) {
+    return other == "" || ours == "" || ours <= 0 ? "-" : sprintf("%.2f", other / ours)
+}
+{
+    key = $1 " " $2
+    v[key, ++count[key]] = $3
+}
+END {
+    line = "-----------------------------------------------------"
+    printf "%-36s %5s %10s %10s %10s %10s %8s  %s\n", "median", "", "gshim", "NPTL", "Go",
+        "NPTL/gshim", "Go/gshim", "goal"
+    print line line
+    while ((getline row < rows) > 0) {
+        split(row, f, "|")
+        g = median("gshim " f[1])
+        n = median("nptl " f[1])
+        o = median("go " f[1])
+        if (g == "" && n == "" && o == "")
+            continue
+        printf "%-36s %5s %10s %10s %10s %10s %8s  %s\n", f[2], f[3], show(g, f[4]),
+            show(n, f[4]), show(o, f[4]), ratio(n, g), ratio(o, g), f[5]
+    }
+}'
+exit "$failed"

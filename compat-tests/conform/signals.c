@@ -1,0 +1,136 @@
+/* signals.c - the little that every threaded program uses: masks are per thread, signal 0
+ * asks whether a thread exists. */
+#include "conform.h"
+
+static bool blocked(int sig)
+{
+    sigset_t set;
+
+    CHECK_EQ(pthread_sigmask(SIG_SETMASK, NULL, &set), 0);
+    return sigismember(&set, sig) == 1;
+}
+
+static void change(int how, int sig)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, sig);
+    CHECK_EQ(pthread_sigmask(how, &set, NULL), 0);
+}
+
+static void *own_mask(void *arg)
+{
+    int mine = (intptr_t)arg % 2 ? SIGUSR1 : SIGUSR2;
+    int other = mine == SIGUSR1 ? SIGUSR2 : SIGUSR1;
+
+    CHECK(blocked(SIGTERM)); /* POSIX pthread_create: inherited from the creator */
+    CHECK(!blocked(mine) && !blocked(other));
+    change(SIG_BLOCK, mine);
+    for (int i = 0; i < 20; i++) {
+        CHECK(blocked(mine) && !blocked(other)); /* POSIX: each thread has its own */
+        if (i % 5 == 0)
+            sleep_ms(1);
+        else
+            sched_yield();
+    }
+    change(SIG_UNBLOCK, SIGTERM);
+    CHECK(!blocked(SIGTERM));
+    return NULL;
+}
+
+TEST(mask_is_per_thread)
+{
+    pthread_t t[20];
+
+    change(SIG_BLOCK, SIGTERM);
+    for (size_t i = 0; i < COUNT_OF(t); i++)
+        t[i] = spawn(own_mask, (void *)i);
+    for (size_t i = 0; i < COUNT_OF(t); i++)
+        join(t[i]);
+    CHECK(blocked(SIGTERM) && !blocked(SIGUSR1) && !blocked(SIGUSR2));
+    for (size_t i = 0; i < COUNT_OF(t); i++)
+        join(spawn(own_mask, (void *)i)); /* nothing is left from threads before */
+    change(SIG_UNBLOCK, SIGTERM);
+}
+
+static void *full_mask(void *arg)
+{
+    sigset_t all, seen;
+
+    sigfillset(&all);
+    CHECK_EQ(pthread_sigmask(SIG_SETMASK, &all, NULL), 0);
+    CHECK_EQ(pthread_sigmask(SIG_SETMASK, NULL, &seen), 0);
+    CHECK_EQ(sigismember(&seen, SIGUSR1), 1);
+    CHECK_EQ(sigismember(&seen, SIGURG),
+             1); /* also a signal that somebody may be using */
+    CHECK_EQ(sigismember(&seen, SIGKILL), 0); /* POSIX: cannot be blocked, no error */
+    sched_yield();
+    sleep_ms(1);
+    CHECK(blocked(SIGURG) && blocked(SIGUSR1));
+    return arg;
+}
+
+TEST(everything_blocked)
+{
+    sigset_t set;
+
+    join(spawn(full_mask, NULL));
+    CHECK(!blocked(SIGURG));
+    sigemptyset(&set);
+    CHECK_EQ(pthread_sigmask(99, &set, NULL), EINVAL); /* POSIX */
+}
+
+static void *wait_for(void *arg)
+{
+    await_at_least(arg, 1);
+    return NULL;
+}
+
+TEST(signal_zero)
+{
+    int go = 0;
+    pthread_t t = spawn(wait_for, &go);
+
+    CHECK_EQ(pthread_kill(t, 0), 0); /* POSIX: error checking only */
+    CHECK_EQ(pthread_kill(pthread_self(), 0), 0);
+    CHECK_EQ(pthread_kill(t, 10000), EINVAL);
+    CHECK_EQ(pthread_kill(t, -1), EINVAL);
+    CHECK_EQ(kill(getpid(), 0), 0);
+    set(&go, 1);
+    join(t);
+}
+
+static pthread_t handled_by;
+static int handled;
+
+static void handler(int sig)
+{
+    handled_by = pthread_self();
+    add(&handled, sig == SIGUSR1);
+}
+
+static void *raise_here(void *arg)
+{
+    for (int i = 0; i < 10; i++) {
+        int before = get(&handled);
+
+        CHECK_EQ(raise(SIGUSR1), 0); /* POSIX: delivered before raise() returns, */
+        CHECK_EQ(get(&handled), before + 1);
+        CHECK(pthread_equal(handled_by, pthread_self())); /* to the calling thread */
+        sched_yield();
+    }
+    return arg;
+}
+
+TEST(raise_in_a_thread)
+{
+    struct sigaction action = {.sa_handler = handler}, old;
+
+    CHECK_EQ(sigaction(SIGUSR1, &action, &old), 0);
+    for (int i = 0; i < 5; i++)
+        join(spawn(raise_here, NULL));
+    raise_here(NULL);
+    CHECK_EQ(handled, 60);
+    CHECK_EQ(sigaction(SIGUSR1, &old, NULL), 0);
+}

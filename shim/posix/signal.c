@@ -1,0 +1,58 @@
+/* signal.c - the signal mask of a thread.
+ *
+ * A G's mask is g.sigmask; while it runs, the kernel's mask of its M is the same (sched.c
+ * carries it over when two Gs differ), so what the kernel delivers or keeps pending is right.
+ */
+#include <signal.h>
+#include <string.h>
+
+#include "shim/posix/posix.h"
+
+static int change(int how, const sigset_t *set, sigset_t *old)
+{
+    struct rt_section s;
+    uint64_t new;
+    rt_enter(&s);
+    struct g *gp = s.gp;
+    if (old != NULL) {
+        memset(old, 0, sizeof *old);
+        memcpy(old, &gp->sigmask, sizeof gp->sigmask);
+    }
+    int err = 0;
+    if (set != NULL) {
+        memcpy(&new, set, sizeof new);
+        err = -os_sigmask(how, &new, NULL);
+        if (err == 0)
+            os_sigmask(SIG_SETMASK, NULL, &gp->sigmask);
+        gp->m->sigmask = gp->sigmask;
+    }
+    rt_exit(&s);
+    return err;
+}
+
+/* The two signals that the C library keeps for itself are never blocked by a program. */
+static const sigset_t *without_internal(const sigset_t *set, sigset_t *copy)
+{
+    if (set == NULL)
+        return NULL;
+    *copy = *set;
+    ((unsigned long *)copy)[0] &= ~(3ul << 31); /* 32 and 33, which sigdelset refuses */
+    return copy;
+}
+
+EXPORT int pthread_sigmask(int how, const sigset_t *set, sigset_t *old)
+{
+    sigset_t copy, result;
+    if (rt_self() == NULL)
+        return REAL(pthread_sigmask)(how, set, old);
+    /* SET and OLD may be the same object. */
+    int err = change(how, without_internal(set, &copy), &result);
+    if (err == 0 && old != NULL)
+        *old = result;
+    return err;
+}
+
+EXPORT int sigprocmask(int how, const sigset_t *set, sigset_t *old)
+{
+    EXIT_ERRNO(pthread_sigmask(how, set, old));
+}
