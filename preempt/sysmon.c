@@ -168,10 +168,24 @@ static int64_t timers_uncovered(int64_t now)
     return ld_acq(&sched.timer_sleeper) != NULL ? RT_FOREVER : rt_timers_next(now); /* [T1] */
 }
 
+/* Somebody queued work just before we said that we sleep for long, and found every P taken. */
+static bool work_waits(void)
+{
+    if (ld_rlx(&sched.npidle) != 0)
+        return false;
+    uint32_t np = ld_rlx(&sched.np);
+    for (uint32_t i = 0; i < np; i++)
+        if (others_wait(sched.allp[i]))
+            return true;
+    return false;
+}
+
 static bool sleep_until(int64_t until, int64_t now)
 {
-    st_sc(&sched.sysmon_until_ns, until); /* MO: sc, [T1] */
+    st_sc(&sched.sysmon_until_ns, until); /* MO: sc, [T1], and [S2] against proc_wakep */
     fence_sc();
+    if (until == RT_FOREVER && work_waits())
+        until = now + TICK_NS;
     int64_t timers = timers_uncovered(now);
     if (timers < until)
         until = timers;

@@ -9,6 +9,7 @@
 #include "preempt/preempt.h"
 #include "shim/posix/posix.h"
 #include "shim/posix/sched.h"
+#include "shim/posix/signal.h"
 #include "shim/rt/config.h"
 
 bool posix_off;
@@ -33,6 +34,7 @@ static void attention(struct g *gp)
 {
     st_rlx(&gp->attention, false);
     sched_attention(gp);
+    signal_attention(gp);
 }
 
 bool posix_start(void)

@@ -24,8 +24,8 @@ EXPORT int pthread_getattr_np(pthread_t t, pthread_attr_t *attr)
     struct sched_param param = {.sched_priority = gp->priority};
     pthread_attr_init(attr);
     pthread_attr_setstack(attr, gp->stack_hi - gp->stack_bytes, gp->stack_bytes);
-    size_t page = os_page_size();
-    pthread_attr_setguardsize(attr, (gp->guard_bytes + page - 1) / page * page);
+    size_t page = os_page_size(), guard = gp->user_stack ? 0 : gp->guard_bytes;
+    pthread_attr_setguardsize(attr, (guard + page - 1) / page * page);
     pthread_attr_setschedpolicy(attr, gp->policy);
     pthread_attr_setschedparam(attr, &param);
     pthread_attr_setdetachstate(attr,
@@ -67,6 +67,7 @@ EXPORT int pthread_setname_np(pthread_t t, const char *name)
     if (kernel_named(gp))
         return main_comm(O_RDWR, (char *)(uintptr_t)name, len);
     memcpy(gp->name, name, len + 1);
+    gp->named = true;
     return 0;
 }
 
@@ -77,7 +78,7 @@ EXPORT int pthread_getname_np(pthread_t t, char *buf, size_t n)
         return ERANGE;
     if (gp == NULL)
         return REAL(pthread_getname_np)(t, buf, n);
-    if (kernel_named(gp) || gp->name[0] == '\0') /* inherited from main, never changed */
+    if (kernel_named(gp) || !gp->named) /* it has the name of the process */
         return main_comm(O_RDONLY, buf, n);
     memcpy(buf, gp->name, RT_NAME);
     return 0;
@@ -122,6 +123,8 @@ EXPORT long syscall(long nr, ...)
     va_end(ap);
     if (nr == SYS_gettid)
         return gettid();
+    if (nr == SYS_set_tid_address && rt_self() != NULL)
+        return gettid(); /* the word is cleared when the kernel thread ends, which is not ours */
     if (nr != SYS_futex || posix_off ||
         !sync_futex(&ret, (uint32_t *)a[0], (int)a[1], (uint32_t)a[2],
                     (const struct timespec *)a[3], (uint32_t *)a[4], (uint32_t)a[5])) {

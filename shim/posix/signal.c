@@ -1,4 +1,4 @@
-/* signal.c - the signal mask of a thread.
+/* signal.c - the signal mask of a thread, and signals sent to a thread.
  *
  * A G's mask is g.sigmask; while it runs, the kernel's mask of its M is the same (sched.c
  * carries it over when two Gs differ), so what the kernel delivers or keeps pending is right.
@@ -55,4 +55,35 @@ EXPORT int pthread_sigmask(int how, const sigset_t *set, sigset_t *old)
 EXPORT int sigprocmask(int how, const sigset_t *set, sigset_t *old)
 {
     EXIT_ERRNO(pthread_sigmask(how, set, old));
+}
+
+/* --- sending ------------------------------------------------------------------------------ */
+
+void signal_attention(struct g *gp)
+{
+    uint64_t set = xchg_ar(&gp->sigpend, 0);
+    for (; set != 0; set &= set - 1)
+        os_tgkill(os_gettid(), __builtin_ctzll(set) + 1);
+}
+
+EXPORT int pthread_kill(pthread_t t, int sig)
+{
+    struct g *gp = posix_g(t);
+    if (gp == NULL)
+        return REAL(pthread_kill)(t, sig);
+    if (sig < 0 || sig > 64 || sig == 32 || sig == 33)
+        return EINVAL;
+    if (sig == 0 || (ld_acq(&gp->join) & (JOIN_EXITED | JOIN_GONE)) != 0) /* [J1] */
+        return 0; /* glibc 2.34: a thread that has ended is no error */
+    or_ar(&gp->sigpend, 1ull << (sig - 1));
+    if (gp == rt_self()) {
+        signal_attention(gp);
+        return 0;
+    }
+    st_rel(&gp->attention, true);
+    struct rt_section s;
+    rt_enter(&s);
+    park_interrupt(gp);
+    rt_exit(&s);
+    return 0;
 }

@@ -51,6 +51,17 @@ EXPORT int pthread_setattr_default_np(const pthread_attr_t *attr)
     return err;
 }
 
+/* As glibc's allocate_stack: sums that overflow, or leave no room for a frame. */
+static int check_sizes(const struct g_attr *ga)
+{
+    size_t page = os_page_size();
+    if (ga->user_stack != NULL)
+        return 0;
+    if (ga->guard_bytes > SIZE_MAX - page || ga->stack_bytes > SIZE_MAX - ga->guard_bytes - page)
+        return EINVAL;
+    return ga->stack_bytes < 2048 ? EINVAL : 0;
+}
+
 static void run_start(void *arg)
 {
     struct g *gp = arg;
@@ -74,6 +85,7 @@ static void inherit(struct g *gp, const pthread_attr_t *attr)
     sigset_t set;
     if (self != NULL) {
         gp->sigmask = self->sigmask;
+        gp->named = self->named;
         memcpy(gp->name, self->name, sizeof gp->name);
         gp->policy = self->policy;
         gp->priority = self->priority;
@@ -94,8 +106,11 @@ int thread_create(pthread_t *t, const pthread_attr_t *attr, void *(*start)(void 
         read_sizes(attr, &ga);
     else
         default_sizes(&ga);
+    int err = check_sizes(&ga);
+    if (err != 0)
+        return err;
     park_room(ld_rlx(&sched.ng) + 1);
-    int err = g_new(&gp, &ga, thread_body);
+    err = g_new(&gp, &ga, thread_body);
     if (err != 0)
         return err;
     gp->start = start;

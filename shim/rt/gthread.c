@@ -107,8 +107,7 @@ static struct g *from_free(struct stack_class *c)
     struct g *gp = pop_free(c);
     if (gp == NULL)
         return NULL;
-    while (ld_acq(&gp->on_cpu) != 0) /* MO: acquire <- [G2]: it is off its stack */
-        arch_pause();
+    g_wait_off_stack(gp);
     gp->tid = next_tid(gp);
     if (libc_tcb_reuse(gp->tcb, gp->tid) != 0) {
         stack_class_push(c, gp);
@@ -163,8 +162,10 @@ int g_new(struct g **out, const struct g_attr *attr, void (*body)(struct g *))
     gp->soon = 0;
     gp->readied_at = 0;
     gp->run_cycles = 0;
-    gp->cpu_ns = 0;
+    gp->cpu_ns = gp->cpu_since = 0;
     gp->name[0] = '\0';
+    gp->named = false;
+    gp->sigpend = 0;
     *out = gp;
     return 0;
 }
@@ -282,19 +283,18 @@ int64_t rt_cpu_ns(struct g *gp)
 {
     struct m *mp = ld_rlx(&gp->m);
     bool running = ld_rlx(&gp->on_cpu) != 0 && mp != NULL && ld_rlx(&mp->curg) == gp;
-    uint64_t cycles = gp->run_cycles;
-    if (!ld_rlx(&rt_cpu_accounting)) {
-        if (running)
-            cycles += arch_cycles() - mp->run_since;
+    st_rlx(&rt_cpu_accounting, true);
+    if (!running)
+        return gp->cpu_ns + cycles_to_ns(gp->run_cycles);
+    int64_t since = ld_rlx(&gp->cpu_since);
+    if (since != 0)
+        return gp->cpu_ns + cycles_to_ns(gp->run_cycles) + os_thread_cpu_ns(mp->tid) - since;
+    /* It has run since before anybody asked: by the time stamp counter up to now, and for
+     * the asking thread itself by the kernel's clock from here on. */
+    uint64_t now = arch_cycles(), cycles = gp->run_cycles + (now - mp->run_since);
+    if (gp == rt_self()) {
         gp->run_cycles = cycles;
-        if (running) {
-            mp->run_since = arch_cycles();
-            gp->cpu_since = os_thread_cpu_ns(mp->tid);
-        }
-        st_rlx(&rt_cpu_accounting, true);
+        st_rlx(&gp->cpu_since, os_thread_cpu_ns(mp->tid));
     }
-    int64_t ns = gp->cpu_ns + cycles_to_ns(cycles);
-    if (running && gp->cpu_since > 0)
-        ns += os_thread_cpu_ns(mp->tid) - gp->cpu_since;
-    return ns;
+    return gp->cpu_ns + cycles_to_ns(cycles);
 }

@@ -238,13 +238,12 @@ static void start_m(struct p *pp, bool spinning)
     give_p(mp, pp);
 }
 
-/* Every P is taken; one may be in a blocking call, and only sysmon may tell for how long. */
+/* Every P is taken, perhaps by a G that blocks; only sysmon can tell.  It looks by itself
+ * every 10 ms unless it found no P busy.  MO: "queue; fence; load" [S2] */
 static void hurry_sysmon(void)
 {
-    if (ld_rlx(&sched.sysmon_until_ns) == RT_FOREVER) {
+    if (ld_rlx(&sched.sysmon_until_ns) == RT_FOREVER)
         rt_sysmon_kick();
-        return;
-    }
 }
 
 void proc_wakep(void)

@@ -178,12 +178,14 @@ struct g {
     uint16_t generation;
     bool user_stack;
     bool c11;
+    bool named;           /* name was set for it or a thread it descends from */
     char name[RT_NAME];
     int32_t policy, priority;
     bool sched_set, affinity_set; /* the kernel must know: bound to an M that has them */
     bool sched_pending;           /* to be taken up by the G itself */
     uint64_t affinity[16];        /* wanted, when affinity_set */
-    uint64_t sigmask;
+    uint64_t sigmask;     /* blocked signals; own thread */
+    uint64_t sigpend;     /* sent by another thread, to be raised here; atomic */
     uint64_t run_cycles;  /* TSC ticks on a CPU, while nobody asked for CPU time */
     int64_t cpu_ns;       /* CPU time of finished runs since somebody did */
     int64_t cpu_since;    /* M's CPU clock when this run began; 0: not known */
@@ -402,6 +404,8 @@ _Noreturn void rt_exit_g(struct g *gp);
 
 /* sched_loop - the scheduler of an M; [g0]. */
 void sched_loop(struct m *mp); /* returns when MP is ending */
+/* g_wait_off_stack - until GP, queued or dead, has left its stack: some instructions. [any] */
+void g_wait_off_stack(struct g *gp);
 void sched_first_run(void *arg, void *cookie);
 void sched_requeue(struct g *gp);
 void sched_switch_to_g0(struct g *gp);

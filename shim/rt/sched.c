@@ -56,7 +56,7 @@ static inline void after_switch(struct g *prev)
     st_rel(&prev->on_cpu, 0); /* MO: release -> [G2]: registers saved */
 }
 
-static void wait_off_cpu(struct g *gp)
+void g_wait_off_stack(struct g *gp)
 {
     for (int i = 0; ld_acq(&gp->on_cpu) != 0; i++) { /* MO: acquire <- [G2] */
         if (i < 1000)
@@ -80,16 +80,17 @@ static void account_exact(struct g *from, struct g *to)
     int64_t now = os_clock_ns(3 /* CLOCK_THREAD_CPUTIME_ID */);
     if (from->cpu_since != 0)
         from->cpu_ns += now - from->cpu_since;
-    to->cpu_since = now;
+    st_rlx(&from->cpu_since, 0);
+    st_rlx(&to->cpu_since, now);
 }
 
 static void account(struct m *mp, struct g *from, struct g *to)
 {
     uint64_t now = arch_cycles();
+    if (from->cpu_since == 0)
+        from->run_cycles += now - mp->run_since;
     if (unlikely(ld_rlx(&rt_cpu_accounting)))
         account_exact(from, to);
-    else
-        from->run_cycles += now - mp->run_since;
     mp->run_since = now;
 }
 
@@ -97,7 +98,7 @@ static void account(struct m *mp, struct g *from, struct g *to)
 static void switch_to(struct m *mp, struct g *from, struct g *to)
 {
     if (to != &mp->g0) {
-        wait_off_cpu(to);
+        g_wait_off_stack(to);
         to->on_cpu = 1;
         to->m = mp;
         mp->curg = to;
@@ -181,7 +182,7 @@ void rt_park(struct g *gp, enum wait_reason why)
 /* May the wake-up of an idle M be put off?  See the head of this file. */
 static bool put_off_wake(struct g *self, struct p *pp)
 {
-    if (self->soon >= SOON_ENOUGH) {
+    if (self->soon >= SOON_ENOUGH && ld_rlx(&sched.sysmon_until_ns) != RT_FOREVER) {
         st_rlx(&pp->deferred, 1);
         return true;
     }

@@ -5,7 +5,8 @@
  * JOIN_GONE when the G went back to the free list.  Exactly one of these frees the G: the
  * joiner that claimed it and saw EXITED; the thread itself, if DETACHED came first; the
  * detacher, if EXITED came first.
- * The G may still be on its stack when it is freed; whoever reuses it waits (gthread.c).
+ * The G may still be on its stack when it is freed; whoever reuses it waits (gthread.c), and
+ * the joiner of one whose stack is the program's.
  */
 #include "shim/sync/sync.h"
 
@@ -51,6 +52,8 @@ static void reap(struct g *gp, void **ret)
         st_rlx(&self->joining, NULL);
     if (ret != NULL)
         *ret = gp->ret;
+    if (gp->user_stack)
+        g_wait_off_stack(gp); /* the program may free it now */
     if (gp->is_main)
         return; /* its memory is not from our arena */
     st_rlx(&gp->join, JOIN_GONE);
@@ -110,8 +113,10 @@ _Noreturn void join_exit(struct g *gp, void *ret)
 {
     struct rt_section s;
     gp->ret = ret;
-    if (sub_ar(&sched.ng, 1) == 1)
-        exit(0); /* the last thread ends the process */
+    /* The last thread ends the process; so does the only one of a child of fork, which has no
+     * runtime any more. */
+    if (rt_self() == NULL || sub_ar(&sched.ng, 1) == 1)
+        exit(0);
     rt_enter(&s);
     uint32_t v = or_ar(&gp->join, JOIN_EXITED); /* MO: release -> [J1] */
     if ((v & JOIN_CLAIMED) != 0)
