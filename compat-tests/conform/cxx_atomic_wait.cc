@@ -14,11 +14,14 @@
 
 using namespace std::chrono_literals;
 
+// Few: on a loaded machine each turn may cost a time slice, as the library first spins.
+constexpr int ROUNDS = 300;
+
 template <typename T> static void ping_pong()
 {
     std::atomic<T> value{0};
     std::thread other([&value] {
-        for (int i = 0; i < 2000; i++) {
+        for (int i = 0; i < ROUNDS; i++) {
             while (value.load() != T(1))
                 value.wait(T(0)); // [atomics.wait]
             value.store(T(0));
@@ -26,7 +29,7 @@ template <typename T> static void ping_pong()
         }
     });
 
-    for (int i = 0; i < 2000; i++) {
+    for (int i = 0; i < ROUNDS; i++) {
         value.store(T(1));
         value.notify_one();
         while (value.load() != T(0))

@@ -9,7 +9,8 @@
  * Switching: when the P has another G, the parking G's M goes to it directly, stack to stack;
  * only without work does it go to g0, whose loop searches, steals, and at last sleeps.
  * A G becomes visible on a queue before its registers are saved; on_cpu tells [G2]: it is
- * cleared by the context that runs next, and whoever resumes the G waits for that.  The
+ * cleared by the context that runs next, and whoever resumes the G waits for that, on g0:
+ * two Ms that waited for each other's G on the stacks of those Gs would wait for ever.  The
  * window is the few instructions of arch_switch.
  * Rejected: an unlock function run after the switch (Go's park): it keeps the bucket lock
  * through the switch, and makes each waker wait for it, not only the rare early one.
@@ -130,6 +131,13 @@ static struct g *pick_local(struct p *pp)
     return gp;
 }
 
+/* A locked G is handed to its own M by g0.  And one that is still leaving another M must be
+ * waited for by g0, not by us: that M might be waiting for the G that we are leaving. */
+static bool can_go_directly(struct g *next)
+{
+    return next->lockedm == NULL && ld_acq(&next->on_cpu) == 0; /* MO: acquire <- [G2] */
+}
+
 /* Leave GP, which is parked, queued or dead, for whatever should run next. */
 static void switch_away(struct g *gp)
 {
@@ -141,8 +149,8 @@ static void switch_away(struct g *gp)
         next = pick_local(pp);
         if (next == gp) /* readied and picked again before it ever left */
             return;
-        if (unlikely(next != NULL && next->lockedm != NULL)) {
-            mp->nextg = next; /* g0 hands it to its own M */
+        if (unlikely(next != NULL && !can_go_directly(next))) {
+            mp->nextg = next;
             next = NULL;
         }
     }
