@@ -15,8 +15,9 @@
  *   arch_tp()                 thread pointer of the running context
  *   arch_pause()              spin-wait hint
  *   arch_syscall6(...)        raw system call: result or -errno, errno untouched
- *   arch_jmpbuf_*             where a jmp_buf of this ABI keeps pc and sp (order of fields
- *                             is ABI; how libc mangles them is told by libc.h)
+ *   ARCH_JB_*, arch_mangle    where a jmp_buf of this ABI keeps pc and sp, and how libc hides
+ *                             them
+ *   arch_uc_pc, _sp           the interrupted pc and sp in a ucontext_t
  */
 #ifndef GSHIM_ARCH_H
 #define GSHIM_ARCH_H
@@ -49,6 +50,11 @@ void *arch_switch(struct arch_ctx *from, const struct arch_ctx *to, void *cookie
 
 /* arch_set_tp - load the thread pointer (10 ns, or a system call on old CPUs).    */
 void arch_set_tp(uintptr_t tp);
+
+/* arch_load_u32 - *OUT = *P; false when P cannot be read, given a fault handler that sends a
+ * fault at arch_load_begin to arch_load_fixup.                                      [any] */
+_Bool arch_load_u32(const uint32_t *p, uint32_t *out);
+extern const char arch_load_begin[], arch_load_fixup[];
 
 /* Bounds of the code in which stack and thread pointer may disagree. */
 extern const char arch_switch_begin[], arch_switch_end[];

@@ -3,6 +3,7 @@
 #define GSHIM_ARCH_IMPL_H
 
 #include <stdint.h>
+#include <ucontext.h>
 
 struct arch_ctx {
     void *sp;     /* offset 0, used by switch.S */
@@ -109,6 +110,18 @@ static inline uintptr_t arch_demangle(uintptr_t v, uintptr_t guard)
 {
     v = (v >> 17) | (v << 47);
     return v ^ guard;
+}
+
+/* --- signal frames ---------------------------------------------------------------------- */
+
+static inline uintptr_t *arch_uc_pc(void *uc)
+{
+    return (uintptr_t *)&((ucontext_t *)uc)->uc_mcontext.gregs[REG_RIP];
+}
+
+static inline uintptr_t *arch_uc_sp(void *uc)
+{
+    return (uintptr_t *)&((ucontext_t *)uc)->uc_mcontext.gregs[REG_RSP];
 }
 
 #endif

@@ -212,6 +212,17 @@ int os_sigmask(int how, const uint64_t *set, uint64_t *old)
     return (int)SYS6(SYS_rt_sigprocmask, how, set, old, sizeof *set, 0, 0);
 }
 
+int os_sigaltstack(const struct os_altstack *set, struct os_altstack *old)
+{
+    return (int)SYS3(SYS_sigaltstack, set, old, 0);
+}
+
+size_t os_min_sigstack(void)
+{
+    size_t n = getauxval(AT_MINSIGSTKSZ);
+    return n != 0 ? n : 4096;
+}
+
 int os_set_name(const char *name)
 {
     return (int)SYS3(SYS_prctl, PR_SET_NAME, name, 0);

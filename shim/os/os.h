@@ -59,6 +59,14 @@ int os_rseq(void *area, uint32_t len, int flags, uint32_t sig);
 int os_set_tid_address(int *word);
 int os_sigmask(int how, const uint64_t *set, uint64_t *old);
 int os_set_name(const char *name);
+/* The kernel's stack_t. */
+struct os_altstack {
+    void *sp;
+    int flags;
+    size_t bytes;
+};
+int os_sigaltstack(const struct os_altstack *set, struct os_altstack *old);
+size_t os_min_sigstack(void); /* AT_MINSIGSTKSZ: what one signal frame takes here */
 
 /* --- small I/O ---------------------------------------------------------------------- */
 int os_open_ro(const char *path);

@@ -41,7 +41,10 @@ bool posix_start(void)
 {
     static const struct rt_hooks hooks = {
         .sysmon = sysmon_main, .main_exit = main_exit, .attention = attention};
-    return !posix_off && rt_start(&hooks);
+    if (posix_off || !rt_start(&hooks))
+        return false;
+    fault_start();
+    return true;
 }
 
 __attribute__((constructor(101))) static void construct(void)

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "shim/posix/posix.h"
+#include "shim/posix/signal.h"
 
 static int change(int how, const sigset_t *set, sigset_t *old)
 {
@@ -55,6 +56,24 @@ EXPORT int pthread_sigmask(int how, const sigset_t *set, sigset_t *old)
 EXPORT int sigprocmask(int how, const sigset_t *set, sigset_t *old)
 {
     EXIT_ERRNO(pthread_sigmask(how, set, old));
+}
+
+/* --- signal stacks ------------------------------------------------------------------------ */
+
+void signal_keep_altstack(struct g *gp, const stack_t *set)
+{
+    struct rt_section s;
+    rt_enter(&s);
+    if ((set->ss_flags & SS_DISABLE) != 0) {
+        gp->altstack = NULL;
+        proc_load_altstack(gp->m, gp);
+    } else {
+        gp->own_altstack = (struct os_altstack){
+            .sp = set->ss_sp, .flags = set->ss_flags, .bytes = set->ss_size};
+        gp->altstack = &gp->own_altstack;
+        gp->m->altstack = gp->altstack; /* loaded already */
+    }
+    rt_exit(&s);
 }
 
 /* --- sending ------------------------------------------------------------------------------ */

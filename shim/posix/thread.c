@@ -141,6 +141,7 @@ EXPORT void pthread_exit(void *ret)
     if (gp != NULL) {
         gp->ret = ret;
         gp->exiting = true;
+        rt_hook_main_exit(gp);
     }
     REAL(pthread_exit)(ret);
     __builtin_unreachable();

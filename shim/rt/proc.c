@@ -21,6 +21,7 @@
 #include <errno.h>
 
 enum { PARK_NONE, PARK_START, PARK_LOOK };
+enum { GSIGNAL_ROOM = 32 * 1024 }; /* for our handlers, above the frame itself */
 
 /* --- locks --------------------------------------------------------------------------- */
 
@@ -459,7 +460,16 @@ struct m *proc_m_alloc(void)
     mp->g0.m = mp;
     mp->g0.in_rt = 1;
     mp->rng = add_rlx(&seed, 0x9e3779b9u) | 1;
+    mp->gsignal.bytes = GSIGNAL_ROOM + os_min_sigstack();
+    mp->gsignal.sp = os_map(mp->gsignal.bytes);
     return mp;
+}
+
+void proc_load_altstack(struct m *mp, struct g *gp)
+{
+    mp->altstack = gp->altstack != NULL ? gp->altstack : &mp->gsignal;
+    if (mp->altstack->sp != NULL)
+        os_sigaltstack(mp->altstack, NULL);
 }
 
 void proc_m_publish(struct m *mp)
@@ -492,6 +502,7 @@ void *proc_m_main(void *arg)
     mp->g0.ctx.tp = arch_tp();
     mp->tid = os_gettid();
     os_sigmask(2 /* SIG_SETMASK */, NULL, &mp->sigmask);
+    proc_load_altstack(mp, &mp->g0);
     proc_m_publish(mp);
     proc_stop(mp, false);
     sched_loop(mp);

@@ -185,6 +185,7 @@ struct g {
     bool sched_pending;           /* to be taken up by the G itself */
     uint64_t affinity[16];        /* wanted, when affinity_set */
     uint64_t sigmask;     /* blocked signals; own thread */
+    struct os_altstack own_altstack, *altstack; /* the program's for this thread, or NULL */
     uint64_t sigpend;     /* sent by another thread, to be raised here; atomic */
     uint64_t run_cycles;  /* TSC ticks on a CPU, while nobody asked for CPU time */
     int64_t cpu_ns;       /* CPU time of finished runs since somebody did */
@@ -209,6 +210,8 @@ struct m {
     struct m *link;       /* idle list; under sched.lock */
     struct m *alllink;    /* const after publication */
     uint64_t sigmask;     /* the kernel's mask of this thread, as far as we set it */
+    struct os_altstack gsignal;   /* const: our signal stack for this kernel thread */
+    struct os_altstack *altstack; /* loaded in the kernel: &gsignal, or its G's */
     uint64_t run_since;   /* TSC at the last switch */
 };
 
@@ -381,6 +384,8 @@ void proc_start_locked_m(struct m *mp, struct g *gp);
 void proc_newm_failed(void);
 void *proc_m_main(void *arg); /* body of an M's kernel thread */
 struct m *proc_m_alloc(void);
+/* proc_load_altstack - tell the kernel about GP's signal stack; on GP, not on a signal stack. */
+void proc_load_altstack(struct m *mp, struct g *gp);
 void proc_m_publish(struct m *mp);
 /* proc_m_end - [g0] MP gives its P away and is forgotten; its thread then ends. */
 void proc_m_end(struct m *mp);
@@ -468,6 +473,8 @@ void rt_note_main(void);
 /* rt_adopt_main - make the calling thread the main G if it is the main thread and a foreign
  * thread has started the runtime. */
 void rt_adopt_main(void);
+/* rt_hook_main_exit - see that unwinding GP, if it is the main thread, ends in main_exit. */
+void rt_hook_main_exit(struct g *gp);
 void rt_sysmon_kick(void);
 void rt_sysmon_ready(void);
 /* rt_fork_child - the caller is the only thread left; forget every other G, M and P. */

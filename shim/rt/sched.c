@@ -51,10 +51,28 @@ _Noreturn void rt_throw(const char *what)
 
 /* --- switching ---------------------------------------------------------------------- */
 
-/* First thing after every switch, in the new context: PREV is off its stack. */
-static inline void after_switch(struct g *prev)
+/* What the kernel keeps per kernel thread and the program sees per thread: carry it over when
+ * it differs.  Here, since a signal stack cannot be changed while standing on it, and the G
+ * that left may have. */
+static void load_kernel_state(struct m *mp, struct g *gp)
 {
+    if (mp->sigmask != gp->sigmask) {
+        mp->sigmask = gp->sigmask;
+        os_sigmask(2 /* SIG_SETMASK */, &gp->sigmask, NULL);
+    }
+    if (mp->altstack != gp->altstack && (gp->altstack != NULL || mp->altstack != &mp->gsignal))
+        proc_load_altstack(mp, gp);
+}
+
+/* First thing after every switch, in the new context: PREV is off its stack. */
+static inline void after_switch(struct g *self, struct g *prev)
+{
+    struct m *mp = self->m;
     st_rel(&prev->on_cpu, 0); /* MO: release -> [G2]: registers saved */
+    if (unlikely(mp->sigmask != self->sigmask || mp->altstack != &mp->gsignal ||
+                 self->altstack != NULL) &&
+        self != &mp->g0)
+        load_kernel_state(mp, self);
 }
 
 void g_wait_off_stack(struct g *gp)
@@ -64,15 +82,6 @@ void g_wait_off_stack(struct g *gp)
             arch_pause();
         else
             os_yield(); /* its M was descheduled inside the window */
-    }
-}
-
-/* The kernel's signal mask belongs to the thread: carry it over when it differs. */
-static void load_sigmask(struct m *mp, const struct g *gp)
-{
-    if (unlikely(mp->sigmask != gp->sigmask)) {
-        mp->sigmask = gp->sigmask;
-        os_sigmask(2 /* SIG_SETMASK */, &gp->sigmask, NULL);
     }
 }
 
@@ -105,13 +114,12 @@ static void switch_to(struct m *mp, struct g *from, struct g *to)
         mp->curg = to;
         struct p *pp = mp->p;
         st_rlx(&pp->schedtick, pp->schedtick + 1);
-        load_sigmask(mp, to);
     } else {
         mp->curg = NULL;
     }
     account(mp, from, to);
     struct g *prev = arch_switch(&from->ctx, &to->ctx, from);
-    after_switch(prev);
+    after_switch(from, prev);
 }
 
 void sched_switch_to_g0(struct g *gp)
@@ -399,6 +407,6 @@ void sched_loop(struct m *mp)
 
 void sched_first_run(void *arg, void *cookie)
 {
-    after_switch(cookie);
+    after_switch(arg, cookie);
     g_main(arg);
 }

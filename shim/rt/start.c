@@ -35,7 +35,7 @@ static const char *sysmon_why;     /* before sysmon_answered */
 static struct g first_g;           /* the main thread's */
 static struct g *main_g = &first_g; /* the G that is, or will be, the main thread */
 static void *main_tcb;             /* TCB of the main thread; const after rt_note_main */
-static bool main_adopted;
+static bool main_adopted, main_hooked;
 static uint32_t main_lock_count;   /* rt_lock_m calls of the main thread before it was a G */
 const struct rt_hooks *rt_hooks;
 
@@ -131,6 +131,22 @@ static void m0_entry(void *arg, void *cookie)
     os_exit_thread(); /* the process's first kernel thread: its frame is the main G's */
 }
 
+/* The program may have given its main thread a signal stack already. */
+static void note_altstack(struct g *gp, struct m *mp)
+{
+    gp->altstack = NULL;
+    if (os_sigaltstack(NULL, &gp->own_altstack) == 0 &&
+        (gp->own_altstack.flags & 2 /* SS_DISABLE */) == 0)
+        gp->altstack = &gp->own_altstack;
+    proc_load_altstack(mp, gp);
+}
+
+void rt_hook_main_exit(struct g *gp)
+{
+    if (gp == &first_g && !main_hooked)
+        main_hooked = libc_main_exit_hook(gp->tcb, rt_hooks->main_exit);
+}
+
 /* The calling thread, the main one, becomes MAIN_G on a new M.  STACK_TOP, TCB: for g0. */
 static void adopt_main(char *stack_top, void *tcb)
 {
@@ -152,15 +168,14 @@ static void adopt_main(char *stack_top, void *tcb)
     gp->in_rt = 0;
     os_sigmask(2 /* SIG_SETMASK */, NULL, &gp->sigmask);
     mp->sigmask = gp->sigmask;
+    note_altstack(gp, mp);
     mp->curg = gp;
     mp->tid = os_gettid();
     mp->g0.tcb = tcb;
     arch_ctx_init(&mp->g0.ctx, stack_top, (uintptr_t)tcb, m0_entry, mp);
     *(struct g **)((char *)tcb + arch_self_offset()) = &mp->g0;
     libc_kernel_adopt(tcb, gp->tcb);
-    if (gp == &first_g && !libc_main_exit_hook(gp->tcb, rt_hooks->main_exit))
-        os_log("the main thread's start frame was not found; pthread_exit there ends the "
-               "process");
+    rt_hook_main_exit(gp); /* in a constructor there is no frame yet; then at pthread_exit */
     proc_m_publish(mp);
     add_rlx(&sched.ng, 1);
     main_adopted = true;

@@ -16,18 +16,29 @@
 struct word_wait {
     uint32_t *word;
     uint32_t val;
+    bool fault;
 };
+
+/* An acquire load that tells a bad address instead of faulting. */
+static bool load(const uint32_t *word, uint32_t *v)
+{
+    bool ok = arch_load_u32(word, v);
+    __atomic_thread_fence(__ATOMIC_ACQUIRE); /* MO: as the kernel's read under its lock */
+    return ok;
+}
 
 static bool same_value(void *arg)
 {
     struct word_wait *w = arg;
-    return ld_acq(w->word) == w->val; /* MO: acquire, as the kernel's read under its lock */
+    uint32_t v;
+    w->fault = !load(w->word, &v);
+    return !w->fault && v == w->val;
 }
 
 static long wait_word(uint32_t *word, uint32_t val, uint32_t bits, struct deadline d,
                       bool relative)
 {
-    struct word_wait w = {word, val};
+    struct word_wait w = {word, val, false};
     struct park_op op = {.key = word, .validate = same_value, .arg = &w, .tag = bits,
                          .reason = WAIT_FUTEX, .interruptible = true};
     if (bits == 0 || ((uintptr_t)word & 3) != 0)
@@ -39,7 +50,8 @@ static long wait_word(uint32_t *word, uint32_t val, uint32_t bits, struct deadli
         op.deadline_ns = 0;
     if (relative && op.deadline_ns != RT_FOREVER)
         op.deadline_ns += os_clock_ns(d.clock);
-    return -park_wait(&op, NULL);
+    err = park_wait(&op, NULL);
+    return w.fault ? -EFAULT : -err;
 }
 
 struct wake_bits {
@@ -79,14 +91,18 @@ static long wake_word(uint32_t *word, uint32_t n, uint32_t bits)
 struct requeue {
     uint32_t *word;
     uint32_t val;
-    bool compare;
+    bool compare, fault;
 };
 
 static bool may_requeue(void *arg, struct park_move *mv)
 {
     struct requeue *r = arg;
+    uint32_t v;
     (void)mv;
-    return !r->compare || ld_acq(r->word) == r->val; /* MO: as same_value */
+    if (!r->compare)
+        return true;
+    r->fault = !load(r->word, &v);
+    return !r->fault && v == r->val;
 }
 
 static long requeue(uint32_t *word, uint32_t nwake, uint32_t nmove, uint32_t *to,
@@ -95,7 +111,7 @@ static long requeue(uint32_t *word, uint32_t nwake, uint32_t nmove, uint32_t *to
     struct park_move mv = {.nwake = nwake, .nmove = nmove, .check = may_requeue, .arg = &r};
     size_t n = park_requeue(word, to, &mv);
     if (n == SIZE_MAX)
-        return -EAGAIN;
+        return r.fault ? -EFAULT : -EAGAIN;
     if (n < (size_t)nwake + nmove)
         n += (size_t)kernel(word, FUTEX_REQUEUE, (long)(nwake - mv.nwake),
                             (long)(nmove - mv.nmove), to, 0);
@@ -154,6 +170,9 @@ static long wake_op(uint32_t *word, uint32_t n, uint32_t n2, uint32_t *word2, ui
 {
     if (((code >> 28) & 7) > FUTEX_OP_XOR || ((code >> 24) & 15) > FUTEX_OP_CMP_GE)
         return -ENOSYS; /* as the kernel */
+    uint32_t probe;
+    if (!load(word2, &probe))
+        return -EFAULT;
     int32_t old = apply(word2, code);
     long woken = wake_word(word, n, FUTEX_BITSET_MATCH_ANY);
     if (compare(old, code))
@@ -167,7 +186,7 @@ bool sync_futex(long *ret, uint32_t *word, int op, uint32_t val, const struct ti
     int cmd = op & FUTEX_CMD_MASK;
     clockid_t clock = (op & FUTEX_CLOCK_REALTIME) != 0 ? CLOCK_REALTIME : CLOCK_MONOTONIC;
     uint32_t val2 = (uint32_t)(uintptr_t)timeout; /* a number for some operations */
-    if ((op & FUTEX_PRIVATE_FLAG) == 0)
+    if ((op & FUTEX_PRIVATE_FLAG) == 0 || !rt_is_started())
         return false;
     switch (cmd) {
     case FUTEX_WAIT:
@@ -186,7 +205,7 @@ bool sync_futex(long *ret, uint32_t *word, int op, uint32_t val, const struct ti
     case FUTEX_REQUEUE:
     case FUTEX_CMP_REQUEUE:
         *ret = requeue(word, val, val2, word2,
-                       (struct requeue){word, val3, cmd == FUTEX_CMP_REQUEUE});
+                       (struct requeue){word, val3, cmd == FUTEX_CMP_REQUEUE, false});
         return true;
     case FUTEX_WAKE_OP:
         *ret = wake_op(word, val, val2, word2, val3);
