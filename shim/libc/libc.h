@@ -94,6 +94,7 @@ void libc_list_reset(void *tcb);
 enum {
     LIBC_MUTEX_KIND = 3,       /* normal, recursive, errorcheck, adaptive */
     LIBC_MUTEX_SPECIAL = 0xf0, /* robust 16, priority inherit 32, protect 64, shared 128 */
+    LIBC_MUTEX_PROTECT = 64,
     LIBC_COND_SHARED = 1,      /* in __wrefs */
     LIBC_COND_MONOTONIC = 2,
 };

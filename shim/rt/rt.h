@@ -183,6 +183,7 @@ struct g {
     int32_t policy, priority;
     bool sched_set, affinity_set; /* the kernel must know: bound to an M that has them */
     bool sched_pending;           /* to be taken up by the G itself */
+    bool has_ceilings;            /* bound for good, see sync/pshared.c */
     uint64_t affinity[16];        /* wanted, when affinity_set */
     uint64_t sigmask;     /* blocked signals; own thread */
     struct os_altstack own_altstack, *altstack; /* the program's for this thread, or NULL */

@@ -195,7 +195,7 @@ bool park_interrupt(struct g *gp)
 
 /* --- waiting -------------------------------------------------------------------------- */
 
-static bool enqueue(struct park_waiter *w, const struct park_op *op)
+static bool enqueue(struct park_waiter *w, struct park_op *op)
 {
     uintptr_t key = (uintptr_t)op->key;
     struct bucket *b = lock_bucket(key);
@@ -207,7 +207,9 @@ static bool enqueue(struct park_waiter *w, const struct park_op *op)
         w->result = 0;
         w->seq++;
         w->interruptible = op->interruptible;
-        w->since = arch_cycles();
+        if (op->since == 0)
+            op->since = arch_cycles();
+        w->since = op->since;
         append(b, w);
     }
     rt_unlock(&b->lock);
@@ -243,7 +245,7 @@ static void sleep_foreign(struct park_waiter *w, const struct park_op *op)
     }
 }
 
-int park_wait(const struct park_op *op, uintptr_t *token)
+int park_wait(struct park_op *op, uintptr_t *token)
 {
     struct rt_section s;
     struct park_waiter local = {.seq = 0}, *w = &local;

@@ -27,6 +27,8 @@ struct park_op {
     int64_t deadline_ns; /* absolute; RT_FOREVER = none */
     enum wait_reason reason;
     bool interruptible;  /* a signal handler ends the wait with EINTR */
+    uint64_t since;      /* out: TSC at the first wait with this op, kept over further ones, so
+                          * that whoever loses a race for a lock again and again grows old */
     bool requeue_wakes;  /* a deadline after having been moved to another key counts as woken */
 };
 
@@ -35,7 +37,7 @@ struct park_op {
  * EINTR.  before_sleep has run unless EAGAIN.
  * Order: everything before the wake happens-before the return. [G1]
  * errno: preserved.  Allocates nothing. */
-int park_wait(const struct park_op *op, uintptr_t *token);
+int park_wait(struct park_op *op, uintptr_t *token);
 
 /* What a wake found; given to its callback under the bucket lock. */
 struct park_found {

@@ -45,9 +45,21 @@ static bool gives_lock(int err)
     return err == 0 || err == EOWNERDEAD;
 }
 
+/* The library counts the ceilings that a thread has met in its TCB, failures included; so a
+ * G that uses priority ceilings keeps its M, which ends with it. */
+static void bind(const pthread_mutex_t *m)
+{
+    struct g *gp = rt_self();
+    if (gp != NULL && (m->__data.__kind & LIBC_MUTEX_PROTECT) != 0 && !gp->has_ceilings) {
+        gp->has_ceilings = true;
+        rt_lock_m();
+    }
+    rt_lock_m();
+}
+
 int pshared_mutex_lock(pthread_mutex_t *m, struct deadline d)
 {
-    rt_lock_m();
+    bind(m);
     struct g *gp = native_begin();
     int err = real_lock(m, d);
     native_end(gp);
@@ -58,7 +70,7 @@ int pshared_mutex_lock(pthread_mutex_t *m, struct deadline d)
 
 int pshared_mutex_trylock(pthread_mutex_t *m)
 {
-    rt_lock_m();
+    bind(m);
     struct g *gp = native_begin();
     int err = REAL(pthread_mutex_trylock)(m);
     native_end(gp);
@@ -87,7 +99,7 @@ int pshared_mutex_consistent(pthread_mutex_t *m)
 
 int pshared_mutex_setprioceiling(pthread_mutex_t *m, int ceiling, int *old)
 {
-    rt_lock_m();
+    bind(m);
     struct g *gp = native_begin();
     int err = REAL(pthread_mutex_setprioceiling)(m, ceiling, old);
     native_end(gp);
