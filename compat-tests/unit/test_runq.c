@@ -302,7 +302,7 @@ static uint32_t round_now;   /* atomic */
 static void take(struct g *gp)
 {
     add_rlx(&taken[gp - gs], 1);
-    add_rlx(&ntaken, 1);
+    add_rel(&ntaken, 1);
 }
 
 static uint32_t next_random(uint32_t *x)
@@ -350,7 +350,7 @@ static void one_round(struct p *pp, uint32_t *rng)
                 take(gp);
         }
     }
-    for (int64_t end = os_now_ns() + 10000000000; ld_rlx(&ntaken) < MANY;) {
+    for (int64_t end = os_now_ns() + 10000000000; ld_acq(&ntaken) < MANY;) {
         struct g *gp = runq_get(pp);
         if (gp != NULL)
             take(gp);

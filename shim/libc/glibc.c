@@ -11,7 +11,8 @@
  *   Offsets without descriptor are measured: robust_head by get_robust_list, the first
  *   block of thread-specific data by specific[0] of the main thread, cleanup_jmp_buf by
  *   registering a buffer and looking where its address appeared, the resolver state by
- *   reading __resp on a thread that libc made, errno by __errno_location.
+ *   reading __resp on a thread that libc made, errno by __errno_location, the flag that
+ *   thread-specific data was set by setting some.
  *   `list_t`, dtv entries {value, pointer to free} and the dtv's length at index -1:
  *   through descriptors; read only.
  *
@@ -117,6 +118,7 @@ static struct {
     uintptr_t robust_offset;
     uintptr_t specific_1st_offset;
     size_t key_blocks, keys_per_block; /* thread-specific data has two levels */
+    uintptr_t specific_used;  /* offset of the flag "some was set", 0: not known */
     uintptr_t cleanup_offset; /* of cleanup_jmp_buf */
     size_t robust_len;
     long robust_futex_offset;
@@ -334,6 +336,21 @@ const char *libc_probe(void *tcb, bool on_main)
     return NULL;
 }
 
+/* The flag behind specific[] spares looking through 32 slots when a thread ends.  On a fresh
+ * thread it is false, and setting data turns it to true; else do without. */
+static void probe_specific_used(char *tcb)
+{
+    uintptr_t o = off.pthread_specific.offset + fact.key_blocks * sizeof(void *);
+    pthread_key_t key;
+    if (o >= size.pthread || tcb[o] != 0 || pthread_key_create(&key, NULL) != 0)
+        return;
+    pthread_setspecific(key, tcb);
+    if (tcb[o] == 1)
+        fact.specific_used = o;
+    pthread_setspecific(key, NULL);
+    pthread_key_delete(key);
+}
+
 const char *libc_probe_native(void)
 {
     uintptr_t tcb = arch_tp();
@@ -341,6 +358,7 @@ const char *libc_probe_native(void)
     if (res - tcb >= size.pthread)
         return "the resolver state is not in the TCB";
     fact.res_offset = res - tcb;
+    probe_specific_used((char *)tcb);
     return NULL;
 }
 
@@ -705,6 +723,9 @@ static bool tsd_pass(void *tcb)
 /* As __nptl_deallocate_tsd, which is not exported. */
 static void tsd_destroy(void *tcb)
 {
+    char *used = fact.specific_used != 0 ? at(tcb, fact.specific_used) : NULL;
+    if (likely(used != NULL && *used == 0))
+        return;
     for (int i = 0; i < PTHREAD_DESTRUCTOR_ITERATIONS && tsd_pass(tcb); i++)
         ;
     for (size_t i = 1; i < fact.key_blocks; i++) {
@@ -715,6 +736,8 @@ static void tsd_destroy(void *tcb)
         }
     }
     memset(at(tcb, fact.specific_1st_offset), 0, size.pthread_key_data_level2);
+    if (used != NULL)
+        *used = 0;
 }
 
 static void thread_finish(void)

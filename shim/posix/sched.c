@@ -42,8 +42,9 @@ static void apply(struct g *gp)
 {
     struct sched_param param = {.sched_priority = gp->priority};
     rt_lock_m();
+    /* By libc, which keeps what it set in the TCB and consults it for priority ceilings. */
     if (gp->sched_set)
-        sys(SYS_sched_setscheduler, 0, (void *)(long)gp->policy, &param);
+        REAL(pthread_setschedparam)((pthread_t)gp->m->g0.tcb, gp->policy, &param);
     if (gp->affinity_set)
         sys(SYS_sched_setaffinity, 0, (void *)sizeof gp->affinity, gp->affinity);
 }

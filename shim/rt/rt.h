@@ -402,6 +402,10 @@ void rt_park(struct g *gp, enum wait_reason why);
  *   next  run it next on this P (it continues what we did), else at the tail */
 void rt_ready(struct g *gp, bool next);
 
+/* rt_leaving - GP, the caller, will leave its P at once: no other M need be woken for a single
+ * G that it readies before. */
+void rt_leaving(struct g *gp);
+
 /* rt_yield - go to the tail of the run queue.                                [rt] [G] */
 void rt_yield(struct g *gp);
 

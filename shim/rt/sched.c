@@ -205,6 +205,11 @@ static bool put_off_wake(struct g *self, struct p *pp)
     return false;
 }
 
+void rt_leaving(struct g *gp)
+{
+    gp->soon = INT8_MAX;
+}
+
 static void enqueue(struct g *gp, bool next)
 {
     struct g *self = rt_self();

@@ -118,6 +118,7 @@ _Noreturn void join_exit(struct g *gp, void *ret)
     if (rt_self() == NULL || sub_ar(&sched.ng, 1) == 1)
         exit(0);
     rt_enter(&s);
+    rt_leaving(gp);
     uint32_t v = or_ar(&gp->join, JOIN_EXITED); /* MO: release -> [J1] */
     if ((v & JOIN_CLAIMED) != 0)
         park_wake_one(&gp->join, NULL, NULL);
