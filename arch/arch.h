@@ -38,8 +38,8 @@ void arch_init(unsigned long hwcap2);
  *   tp         thread pointer to load
  * The caller's floating-point control state (rounding, masks) is inherited, as a new
  * thread inherits it from its creator. */
-void arch_ctx_init(struct arch_ctx *ctx, void *stack_top, uintptr_t tp, arch_entry_fn *entry,
-                   void *arg);
+void arch_ctx_init(struct arch_ctx *ctx, void *stack_top, uintptr_t tp,
+                   arch_entry_fn *entry, void *arg);
 
 /* arch_switch - leave FROM, continue TO; returns when somebody switches back.  [nopreempt]
  * Returns the COOKIE given by whoever switched to us.  Saves what the ABI calls

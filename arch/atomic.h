@@ -1,8 +1,8 @@
 /* atomic.h - the only names by which shared memory is touched.
  *
  * Each name says its order: rlx (relaxed), acq (acquire), rel (release), ar (acquire and
- * release), sc (sequentially consistent).  A non-relaxed use carries a tag such as [P3]
- * in its comment; the tag stands on both sides of the pairing.  They are macros over the
+ * release), sc (sequentially consistent).  A non-relaxed use carries a tag (a letter
+ * and a number in brackets) in its comment; the tag stands on both sides of the pairing.  They are macros over the
  * compiler's builtins, so that they work on plain fields whose layout an ABI fixes
  * (pthread_mutex_t) as well as on our own.
  */
@@ -35,15 +35,15 @@
 #define and_ar(p, v) __atomic_fetch_and((p), (v), __ATOMIC_ACQ_REL)
 
 /* Compare and swap: true when *p was *e and is now v; else *e is what was found. */
-#define cas_rlx(p, e, v)                                                                   \
+#define cas_rlx(p, e, v)                                                                 \
     __atomic_compare_exchange_n((p), (e), (v), false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)
-#define cas_acq(p, e, v)                                                                   \
+#define cas_acq(p, e, v)                                                                 \
     __atomic_compare_exchange_n((p), (e), (v), false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)
-#define cas_rel(p, e, v)                                                                   \
+#define cas_rel(p, e, v)                                                                 \
     __atomic_compare_exchange_n((p), (e), (v), false, __ATOMIC_RELEASE, __ATOMIC_RELAXED)
-#define cas_ar(p, e, v)                                                                    \
+#define cas_ar(p, e, v)                                                                  \
     __atomic_compare_exchange_n((p), (e), (v), false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)
-#define cas_sc(p, e, v)                                                                    \
+#define cas_sc(p, e, v)                                                                  \
     __atomic_compare_exchange_n((p), (e), (v), false, __ATOMIC_SEQ_CST, __ATOMIC_ACQUIRE)
 
 #define fence_sc() __atomic_thread_fence(__ATOMIC_SEQ_CST)

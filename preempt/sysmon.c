@@ -22,8 +22,8 @@
 #include "shim/rt/rt.h"
 
 enum { M_STACK = 256 * 1024, STRIKES = 2 };
-static const int64_t TICK_NS = 10000000;      /* Go's forcePreemptNS */
-static const int64_t LOOK_SHORT_NS = 50000;   /* a blocked M is found this soon at best */
+static const int64_t TICK_NS = 10000000;    /* Go's forcePreemptNS */
+static const int64_t LOOK_SHORT_NS = 50000; /* a blocked M is found this soon at best */
 
 /* --- making Ms ------------------------------------------------------------------------- */
 
@@ -43,8 +43,8 @@ static bool make_m(void)
         return true;
     static bool said;
     if (!said)
-        os_log("the system refuses another kernel thread (error %d); going on with %u", err,
-               ld_rlx(&sched.nm));
+        os_log("the system refuses another kernel thread (error %d); going on with %u",
+               err, ld_rlx(&sched.nm));
     said = true;
     os_unmap(mp, sizeof *mp);
     return false;
@@ -165,7 +165,8 @@ static void retake(int64_t now, bool *busy, bool *took)
 
 static int64_t timers_uncovered(int64_t now)
 {
-    return ld_acq(&sched.timer_sleeper) != NULL ? RT_FOREVER : rt_timers_next(now); /* [T1] */
+    return ld_acq(&sched.timer_sleeper) != NULL ? RT_FOREVER
+                                                : rt_timers_next(now); /* [T1] */
 }
 
 /* Somebody queued work just before we said that we sleep for long, and found every P taken. */

@@ -38,8 +38,8 @@ struct first_frame {
     uintptr_t zero; /* return address of arch_first_run: ends a frame-pointer walk */
 };
 
-void arch_ctx_init(struct arch_ctx *ctx, void *stack_top, uintptr_t tp, arch_entry_fn *entry,
-                   void *arg)
+void arch_ctx_init(struct arch_ctx *ctx, void *stack_top, uintptr_t tp,
+                   arch_entry_fn *entry, void *arg)
 {
     /* Once rip is popped, SP points at ZERO and must be 16-aligned for the call that
      * arch_first_run makes; the frame above it is 64 bytes, so it is aligned alike. */

@@ -25,10 +25,10 @@
 
 /* const after libc_probe; tid_offset already after libc_early */
 struct libc_layout {
-    size_t tcb_size;       /* sizeof (struct pthread)                      */
-    size_t tls_size;       /* static TLS below the TCB, surplus included   */
-    size_t tls_align;      /* alignment of the TCB                         */
-    uintptr_t tid_offset;  /* of the tid word in the TCB                   */
+    size_t tcb_size;      /* sizeof (struct pthread)                      */
+    size_t tls_size;      /* static TLS below the TCB, surplus included   */
+    size_t tls_align;     /* alignment of the TCB                         */
+    uintptr_t tid_offset; /* of the tid word in the TCB                   */
 };
 extern struct libc_layout libc_layout;
 
@@ -92,10 +92,11 @@ void libc_list_reset(void *tcb);
  * its initialisers leave these marks in them (nptl/pthreadP.h, sysdeps/nptl/internaltypes.h;
  * the same in 2.34 to 2.43).  Checked at start by libc_probe_objects. */
 enum {
-    LIBC_MUTEX_KIND = 3,       /* normal, recursive, errorcheck, adaptive */
-    LIBC_MUTEX_SPECIAL = 0xf0, /* robust 16, priority inherit 32, protect 64, shared 128 */
+    LIBC_MUTEX_KIND = 3, /* normal, recursive, errorcheck, adaptive */
+    LIBC_MUTEX_SPECIAL =
+        0xf0, /* robust 16, priority inherit 32, protect 64, shared 128 */
     LIBC_MUTEX_PROTECT = 64,
-    LIBC_COND_SHARED = 1,      /* in __wrefs */
+    LIBC_COND_SHARED = 1, /* in __wrefs */
     LIBC_COND_MONOTONIC = 2,
 };
 
@@ -106,7 +107,8 @@ static inline bool libc_sem_is_shared(const sem_t *sem)
 
 static inline bool libc_barrier_is_shared(const pthread_barrier_t *b)
 {
-    return ((const int *)b)[3] != 0; /* struct pthread_barrier: in, round, count, shared */
+    return ((const int *)b)[3] !=
+           0; /* struct pthread_barrier: in, round, count, shared */
 }
 
 /* libc_probe_objects - does the C library mark its shared objects as we believe? */

@@ -20,7 +20,7 @@
 #include "arch/arch.h"
 #include "arch/atomic.h"
 
-#define SYS6(nr, a, b, c, d, e, f)                                                         \
+#define SYS6(nr, a, b, c, d, e, f)                                                       \
     arch_syscall6((nr), (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
 #define SYS3(nr, a, b, c) SYS6(nr, a, b, c, 0, 0, 0)
 
@@ -95,7 +95,8 @@ int os_futex_wait(uint32_t *word, uint32_t val, int64_t deadline_ns)
 
 int os_futex_wait_wall(uint32_t *word, uint32_t val, int64_t deadline_ns)
 {
-    return futex_wait_on(word, val, FUTEX_WAIT_BITSET | FUTEX_CLOCK_REALTIME, deadline_ns);
+    return futex_wait_on(word, val, FUTEX_WAIT_BITSET | FUTEX_CLOCK_REALTIME,
+                         deadline_ns);
 }
 
 void os_futex_wake(uint32_t *word, int n)

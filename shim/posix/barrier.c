@@ -26,7 +26,8 @@ EXPORT int pthread_once(pthread_once_t *once, void (*fn)(void))
     return once_run(once, fn);
 }
 
-EXPORT extern __typeof__(pthread_once) __pthread_once __attribute__((alias("pthread_once")));
+EXPORT extern __typeof__(pthread_once) __pthread_once
+    __attribute__((alias("pthread_once")));
 
 /* The word's values are the C library's, whose trylock and unlock we leave alone.  A holder
  * that is off its CPU only comes back if we let it: yield after a few hundred tries. */

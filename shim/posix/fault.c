@@ -48,8 +48,8 @@ static void tell_overflow(const struct g *gp, uintptr_t addr, uintptr_t sp)
     /* In the guard area, or below it by a frame that skipped it. */
     if (addr >= lo || addr < lo - guard - 16 * page || sp > lo + 16 * page)
         return;
-    os_log("stack overflow in thread %s (tid %u), stack of %lu bytes", name_of(gp), gp->tid,
-           (unsigned long)gp->stack_bytes);
+    os_log("stack overflow in thread %s (tid %u), stack of %lu bytes", name_of(gp),
+           gp->tid, (unsigned long)gp->stack_bytes);
 }
 
 static void pass_on(int sig, siginfo_t *info, void *uc, struct sigaction *sa)
@@ -107,7 +107,8 @@ void fault_start(void)
 
 EXPORT int sigaction(int sig, const struct sigaction *set, struct sigaction *old)
 {
-    struct owned *o = ld_acq(&installed) ? find(sig) : NULL; /* MO: acquire: owned is filled */
+    struct owned *o =
+        ld_acq(&installed) ? find(sig) : NULL; /* MO: acquire: owned is filled */
     struct rt_section s;
     struct sigaction new;
     if (o == NULL)

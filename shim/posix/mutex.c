@@ -60,9 +60,9 @@ EXPORT int pthread_mutex_setprioceiling(pthread_mutex_t *m, int ceiling, int *ol
 }
 
 /* <pthread.h> renames this one to the new name; old binaries import it. */
-EXPORT extern __typeof__(pthread_mutex_consistent)
-    old_consistent_np __asm__("pthread_mutex_consistent_np")
-        __attribute__((alias("pthread_mutex_consistent"), nothrow, leaf));
+EXPORT extern __typeof__(pthread_mutex_consistent) old_consistent_np __asm__(
+    "pthread_mutex_consistent_np")
+    __attribute__((alias("pthread_mutex_consistent"), nothrow, leaf));
 ALIAS(__pthread_mutex_init, pthread_mutex_init);
 ALIAS(__pthread_mutex_destroy, pthread_mutex_destroy);
 ALIAS(__pthread_mutex_lock, pthread_mutex_lock);

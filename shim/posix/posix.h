@@ -19,24 +19,26 @@
 /* Set by the constructor from the environment; never changes afterwards. */
 extern bool posix_off;
 
-#define PASS(name, ...)                                                                    \
-    do {                                                                                   \
-        if (unlikely(posix_off))                                                           \
-            return REAL(name)(__VA_ARGS__);                                                \
+#define PASS(name, ...)                                                                  \
+    do {                                                                                 \
+        if (unlikely(posix_off))                                                         \
+            return REAL(name)(__VA_ARGS__);                                              \
     } while (0)
 
-/* The one place where errno is set: ERR (0 or positive) as a -1-and-errno result. */
-#define EXIT_ERRNO(err)                                                                    \
-    do {                                                                                   \
-        int exit_err_ = (err);                                                             \
-        if (exit_err_ == 0)                                                                \
-            return 0;                                                                      \
-        errno = exit_err_;                                                                 \
-        return -1;                                                                         \
+/* The one place where errno is set: ERR (0, positive, or SYNC_ERRNO) as a -1-and-errno
+ * result. */
+#define EXIT_ERRNO(err)                                                                  \
+    do {                                                                                 \
+        int exit_err_ = (err);                                                           \
+        if (exit_err_ == 0)                                                              \
+            return 0;                                                                    \
+        if (exit_err_ != SYNC_ERRNO)                                                     \
+            errno = exit_err_;                                                           \
+        return -1;                                                                       \
     } while (0)
 
 /* A second name, as glibc has it. */
-#define ALIAS(name, target)                                                                \
+#define ALIAS(name, target)                                                              \
     EXPORT extern __typeof__(target) name __attribute__((alias(#target), nothrow, leaf))
 
 /* posix_start - the runtime runs, or comes up now; false: threads are NPTL's. */

@@ -28,8 +28,8 @@ EXPORT int pthread_getattr_np(pthread_t t, pthread_attr_t *attr)
     pthread_attr_setguardsize(attr, (guard + page - 1) / page * page);
     pthread_attr_setschedpolicy(attr, gp->policy);
     pthread_attr_setschedparam(attr, &param);
-    pthread_attr_setdetachstate(attr,
-                                detached ? PTHREAD_CREATE_DETACHED : PTHREAD_CREATE_JOINABLE);
+    pthread_attr_setdetachstate(attr, detached ? PTHREAD_CREATE_DETACHED
+                                               : PTHREAD_CREATE_JOINABLE);
     return 0;
 }
 

@@ -16,8 +16,9 @@ EXPORT int sem_wait(sem_t *s)
 EXPORT int sem_trywait(sem_t *s)
 {
     PASS(sem_trywait, s);
-    EXIT_ERRNO(libc_sem_is_shared(s) ? (REAL(sem_trywait)(s) == 0 ? 0 : errno)
-                                     : sync_sem_trywait(s));
+    if (libc_sem_is_shared(s))
+        return REAL(sem_trywait)(s);
+    EXIT_ERRNO(sync_sem_trywait(s));
 }
 
 EXPORT int sem_timedwait(sem_t *s, const struct timespec *abstime)

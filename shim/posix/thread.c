@@ -57,7 +57,8 @@ static int check_sizes(const struct g_attr *ga)
     size_t page = os_page_size();
     if (ga->user_stack != NULL)
         return 0;
-    if (ga->guard_bytes > SIZE_MAX - page || ga->stack_bytes > SIZE_MAX - ga->guard_bytes - page)
+    if (ga->guard_bytes > SIZE_MAX - page ||
+        ga->stack_bytes > SIZE_MAX - ga->guard_bytes - page)
         return EINVAL;
     return ga->stack_bytes < 2048 ? EINVAL : 0;
 }
@@ -97,8 +98,8 @@ static void inherit(struct g *gp, const pthread_attr_t *attr)
         memcpy(&gp->sigmask, &set, sizeof gp->sigmask);
 }
 
-int thread_create(pthread_t *t, const pthread_attr_t *attr, void *(*start)(void *), void *arg,
-                  bool c11)
+int thread_create(pthread_t *t, const pthread_attr_t *attr, void *(*start)(void *),
+                  void *arg, bool c11)
 {
     struct g_attr ga = {0};
     struct g *gp;
@@ -127,8 +128,8 @@ int thread_create(pthread_t *t, const pthread_attr_t *attr, void *(*start)(void 
     return 0;
 }
 
-EXPORT int pthread_create(pthread_t *t, const pthread_attr_t *attr, void *(*start)(void *),
-                          void *arg)
+EXPORT int pthread_create(pthread_t *t, const pthread_attr_t *attr,
+                          void *(*start)(void *), void *arg)
 {
     if (!posix_start())
         return REAL(pthread_create)(t, attr, start, arg);

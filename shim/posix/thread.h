@@ -8,7 +8,7 @@
 /* thread_create - a new G running START(ARG); the runtime is up.                 [any]
  *   c11  START returns int
  * Returns 0, EAGAIN, EINVAL or EPERM as pthread_create. */
-int thread_create(pthread_t *t, const pthread_attr_t *attr, void *(*start)(void *), void *arg,
-                  bool c11);
+int thread_create(pthread_t *t, const pthread_attr_t *attr, void *(*start)(void *),
+                  void *arg, bool c11);
 
 #endif

@@ -81,7 +81,7 @@ static struct g *g_of_clock(clockid_t clock)
         return rt_self();
     if (clock >= 0 || (clock & 4) == 0)
         return NULL;
-    uint32_t tid = (uint32_t)~(clock >> 3);
+    uint32_t tid = (uint32_t) ~(clock >> 3);
     return tid >= RT_FIRST_TID ? g_of_tid(tid) : NULL;
 }
 

@@ -17,13 +17,13 @@
 #include "shim/rt/stack.h"
 
 enum {
-    P_FREE_MAX = 64,          /* finished Gs a P keeps; half goes to the class then */
-    GENERATIONS = 126,         /* keeps tids below 2^28, so that CPU clock ids hold them */
-    DEEP_STACK = 64 * 1024,   /* a finished thread's stack beyond this is given back */
+    P_FREE_MAX = 64,        /* finished Gs a P keeps; half goes to the class then */
+    GENERATIONS = 126,      /* keeps tids below 2^28, so that CPU clock ids hold them */
+    DEEP_STACK = 64 * 1024, /* a finished thread's stack beyond this is given back */
 };
 
-static struct g **slots;   /* RT_MAX_G rows; atomic [N1] */
-static uint32_t nslots;    /* atomic */
+static struct g **slots; /* RT_MAX_G rows; atomic [N1] */
+static uint32_t nslots;  /* atomic */
 
 static size_t top_bytes(void)
 {
@@ -289,7 +289,8 @@ int64_t rt_cpu_ns(struct g *gp)
         return gp->cpu_ns + cycles_to_ns(gp->run_cycles);
     int64_t since = ld_rlx(&gp->cpu_since);
     if (since != 0)
-        return gp->cpu_ns + cycles_to_ns(gp->run_cycles) + os_thread_cpu_ns(mp->tid) - since;
+        return gp->cpu_ns + cycles_to_ns(gp->run_cycles) + os_thread_cpu_ns(mp->tid) -
+               since;
     /* It has run since before anybody asked: by the time stamp counter up to now, and for
      * the asking thread itself by the kernel's clock from here on. */
     uint64_t now = arch_cycles(), cycles = gp->run_cycles + (now - mp->run_since);

@@ -370,7 +370,7 @@ static int64_t cover_timers(struct m *mp)
 
 void proc_timer_earlier(int64_t when_ns)
 {
-    fence_sc(); /* MO: [T1] */
+    fence_sc();                                  /* MO: [T1] */
     struct m *mp = ld_acq(&sched.timer_sleeper); /* MO: acquire <- [T1] */
     if (mp == NULL) {
         if (when_ns < ld_rlx(&sched.sysmon_until_ns))

@@ -54,11 +54,11 @@
 
 enum {
     RT_MAX_P = 1024,
-    RT_RING = 256,         /* slots of a P's run queue; a power of two, as in Go       */
-    RT_GLOBAL_TICK = 61,   /* every 61st pick looks at the global queue first (Go)     */
-    RT_NEXT_LIMIT = 64,    /* picks of runnext in a row before the ring gets its turn  */
+    RT_RING = 256,          /* slots of a P's run queue; a power of two, as in Go       */
+    RT_GLOBAL_TICK = 61,    /* every 61st pick looks at the global queue first (Go)     */
+    RT_NEXT_LIMIT = 64,     /* picks of runnext in a row before the ring gets its turn  */
     RT_FIRST_TID = 1 << 22, /* above any kernel tid: PID_MAX_LIMIT                     */
-    RT_MAX_G = 1 << 21,    /* slots; a tid is slot + generation, below 2^28            */
+    RT_MAX_G = 1 << 21,     /* slots; a tid is slot + generation, below 2^28            */
     RT_NAME = 16,
 };
 
@@ -69,8 +69,18 @@ enum g_wstate { G_RUN, G_PARKED, G_NOTIFIED, G_DEAD };
 enum p_mode { P_RT = 1, P_USER = 2, P_SYSCALL = 3, P_MODE = 3 };
 
 enum wait_reason {
-    WAIT_NONE, WAIT_MUTEX, WAIT_COND, WAIT_RWLOCK, WAIT_SEM, WAIT_BARRIER, WAIT_ONCE,
-    WAIT_JOIN, WAIT_FUTEX, WAIT_SLEEP, WAIT_CALL, WAIT_REASONS
+    WAIT_NONE,
+    WAIT_MUTEX,
+    WAIT_COND,
+    WAIT_RWLOCK,
+    WAIT_SEM,
+    WAIT_BARRIER,
+    WAIT_ONCE,
+    WAIT_JOIN,
+    WAIT_FUTEX,
+    WAIT_SLEEP,
+    WAIT_CALL,
+    WAIT_REASONS
 };
 extern const char *const rt_wait_names[WAIT_REASONS];
 
@@ -94,7 +104,8 @@ void rt_lock_slow(struct rt_lock *l);
 static inline void rt_lock(struct rt_lock *l)
 {
     uint32_t e = 0;
-    if (unlikely(!cas_acq(&l->word, &e, 1))) /* MO: acquire <- [K1] release in rt_unlock */
+    if (unlikely(
+            !cas_acq(&l->word, &e, 1))) /* MO: acquire <- [K1] release in rt_unlock */
         rt_lock_slow(l);
 }
 
@@ -110,11 +121,11 @@ typedef void rt_timer_fn(struct g *gp, uint64_t seq);
 
 /* One per G, since a G waits for one thing at a time.  Under the heap lock of pp. */
 struct rt_timer {
-    int64_t when_ns;    /* on CLOCK */
-    struct p *pp;       /* whose heap it is on, NULL: none.  atomic, see timer.c */
+    int64_t when_ns; /* on CLOCK */
+    struct p *pp;    /* whose heap it is on, NULL: none.  atomic, see timer.c */
     uint32_t index;
-    uint8_t clock;      /* 0 monotonic, 1 real time */
-    uint64_t seq;       /* the wait it belongs to; stale firings are told by it */
+    uint8_t clock; /* 0 monotonic, 1 real time */
+    uint64_t seq;  /* the wait it belongs to; stale firings are told by it */
     rt_timer_fn *fn;
 };
 
@@ -133,31 +144,31 @@ struct park_waiter {
     uint32_t word;                   /* foreign: futex, 0 asleep, 1 woken */
     bool queued;                     /* under the bucket lock */
     bool interruptible;
-    uint8_t result;                  /* errno value, by whoever dequeued */
-    uintptr_t tag, token;            /* of the waiter, of the waker */
-    uint64_t since;                  /* TSC at the start, for eventual fairness */
-    uint64_t seq;                    /* number of the wait */
+    uint8_t result;       /* errno value, by whoever dequeued */
+    uintptr_t tag, token; /* of the waiter, of the waker */
+    uint64_t since;       /* TSC at the start, for eventual fairness */
+    uint64_t seq;         /* number of the wait */
 };
 
 /* --- G ----------------------------------------------------------------------------- */
 
 struct g {
-    struct arch_ctx ctx;  /* valid while off CPU */
-    void *tcb;            /* const */
-    struct m *m;          /* M that runs it; own thread and that M only */
-    uint32_t in_rt;       /* depth of rt_enter; own thread only, read by its signal handler */
-    uint32_t wstate;      /* enum g_wstate, atomic [G1] */
-    uint32_t on_cpu;      /* atomic [G2] */
-    uint32_t tid;         /* const while alive */
-    struct g *link;       /* run queue or free list */
-    struct m *lockedm;    /* own thread: runs on this M only */
+    struct arch_ctx ctx; /* valid while off CPU */
+    void *tcb;           /* const */
+    struct m *m;         /* M that runs it; own thread and that M only */
+    uint32_t in_rt;  /* depth of rt_enter; own thread only, read by its signal handler */
+    uint32_t wstate; /* enum g_wstate, atomic [G1] */
+    uint32_t on_cpu; /* atomic [G2] */
+    uint32_t tid;    /* const while alive */
+    struct g *link;  /* run queue or free list */
+    struct m *lockedm; /* own thread: runs on this M only */
     uint32_t lock_count;
     uint8_t wait_reason;
-    int8_t soon;          /* how regularly it parks right after readying (sched.c) */
-    uint64_t readied_at;  /* when it last readied one G alone, TSC; 0: not since parking */
+    int8_t soon;         /* how regularly it parks right after readying (sched.c) */
+    uint64_t readied_at; /* when it last readied one G alone, TSC; 0: not since parking */
     bool is_main;
-    bool exiting;         /* pthread_exit was called: ret is valid */
-    bool attention;       /* hooks->attention is wanted at the next runtime exit; atomic */
+    bool exiting;   /* pthread_exit was called: ret is valid */
+    bool attention; /* hooks->attention is wanted at the next runtime exit; atomic */
 
     struct park_waiter waiter;
     struct rt_timer timer;
@@ -165,55 +176,56 @@ struct g {
     /* thread; written before it starts, then as said */
     void *(*start)(void *);
     void *arg;
-    void *ret;            /* before JOIN_EXITED */
-    uint32_t join;        /* JOIN_*, atomic [J1] */
-    struct g *joining;    /* whom it joins; for EDEADLK */
+    void *ret;                 /* before JOIN_EXITED */
+    uint32_t join;             /* JOIN_*, atomic [J1] */
+    struct g *joining;         /* whom it joins; for EDEADLK */
     char *stack_lo, *stack_hi; /* its stack, whoever gave it */
     size_t stack_bytes;        /* asked for; the stack may be a little larger */
     size_t guard_bytes;
     void (*body)(struct g *); /* posix/thread.c: what runs on it */
     struct stack_class *cls;  /* const: whose block it is, and the block's own stack */
     char *block_lo, *block_hi;
-    uint32_t slot;        /* const: index in the slot table */
+    uint32_t slot; /* const: index in the slot table */
     uint16_t generation;
     bool user_stack;
     bool c11;
-    bool named;           /* name was set for it or a thread it descends from */
+    bool named; /* name was set for it or a thread it descends from */
     char name[RT_NAME];
     int32_t policy, priority;
     bool sched_set, affinity_set; /* the kernel must know: bound to an M that has them */
     bool sched_pending;           /* to be taken up by the G itself */
     bool has_ceilings;            /* bound for good, see sync/pshared.c */
     uint64_t affinity[16];        /* wanted, when affinity_set */
-    uint64_t sigmask;     /* blocked signals; own thread */
-    struct os_altstack own_altstack, *altstack; /* the program's for this thread, or NULL */
-    uint64_t sigpend;     /* sent by another thread, to be raised here; atomic */
-    uint64_t run_cycles;  /* TSC ticks on a CPU, while nobody asked for CPU time */
-    int64_t cpu_ns;       /* CPU time of finished runs since somebody did */
-    int64_t cpu_since;    /* M's CPU clock when this run began; 0: not known */
+    uint64_t sigmask;             /* blocked signals; own thread */
+    struct os_altstack own_altstack,
+        *altstack;       /* the program's for this thread, or NULL */
+    uint64_t sigpend;    /* sent by another thread, to be raised here; atomic */
+    uint64_t run_cycles; /* TSC ticks on a CPU, while nobody asked for CPU time */
+    int64_t cpu_ns;      /* CPU time of finished runs since somebody did */
+    int64_t cpu_since;   /* M's CPU clock when this run began; 0: not known */
 };
 
 /* --- M ----------------------------------------------------------------------------- */
 
 struct m {
     struct g g0;
-    struct g *curg;       /* own thread; sysmon reads it as a hint */
-    struct p *p;          /* claimed P; valid only if p->owner agrees */
-    uint32_t park;        /* futex, atomic [M1]: 1 = wake */
-    struct p *nextp;      /* P given with the wake; before park */
-    struct g *nextg;      /* locked G given with it */
-    struct g *lockedg;    /* the G bound to this M */
-    bool spinning;        /* own thread, or its starter before the wake */
-    bool ending;          /* its locked G has exited: the kernel thread goes with it */
-    bool idle;            /* on the idle list; under sched.lock */
+    struct g *curg;    /* own thread; sysmon reads it as a hint */
+    struct p *p;       /* claimed P; valid only if p->owner agrees */
+    uint32_t park;     /* futex, atomic [M1]: 1 = wake */
+    struct p *nextp;   /* P given with the wake; before park */
+    struct g *nextg;   /* locked G given with it */
+    struct g *lockedg; /* the G bound to this M */
+    bool spinning;     /* own thread, or its starter before the wake */
+    bool ending;       /* its locked G has exited: the kernel thread goes with it */
+    bool idle;         /* on the idle list; under sched.lock */
     uint32_t rng;
-    int tid;              /* const after start */
-    struct m *link;       /* idle list; under sched.lock */
-    struct m *alllink;    /* const after publication */
-    uint64_t sigmask;     /* the kernel's mask of this thread, as far as we set it */
+    int tid;           /* const after start */
+    struct m *link;    /* idle list; under sched.lock */
+    struct m *alllink; /* const after publication */
+    uint64_t sigmask;  /* the kernel's mask of this thread, as far as we set it */
     struct os_altstack gsignal;   /* const: our signal stack for this kernel thread */
     struct os_altstack *altstack; /* loaded in the kernel: &gsignal, or its G's */
-    uint64_t run_since;   /* TSC at the last switch */
+    uint64_t run_since;           /* TSC at the last switch */
 };
 
 /* --- P ----------------------------------------------------------------------------- */
@@ -224,9 +236,9 @@ struct p {
     uint32_t preempt; /* set by sysmon: yield at the next exit */
     /* owner M only; sysmon reads as hints */
     uint32_t schedtick, syscalltick;
-    uint32_t next_run;   /* picks of runnext in a row */
-    uint32_t deferred;   /* a wake-up of another M was put off, see rt_ready */
-    struct g *gfree;     /* finished Gs of the default class */
+    uint32_t next_run; /* picks of runnext in a row */
+    uint32_t deferred; /* a wake-up of another M was put off, see rt_ready */
+    struct g *gfree;   /* finished Gs of the default class */
     uint32_t ngfree;
     uint32_t id;
     /* run queue: head moved by thieves, tail by the owner only [Q1] */
@@ -260,13 +272,13 @@ struct sched {
     uint32_t nmidle;
     struct p *pidle;
     uint32_t npidle;
-    struct p *pwait;      /* Ps given to Ms that sysmon has yet to make */
+    struct p *pwait; /* Ps given to Ms that sysmon has yet to make */
     uint32_t m_wanted;
     /* atomic */
     uint32_t nmspinning;
-    uint32_t nm;          /* Ms that exist */
-    uint32_t np;          /* Ps in use; const after start but for set_maxprocs */
-    uint32_t ng;          /* living Gs, main included */
+    uint32_t nm;             /* Ms that exist */
+    uint32_t np;             /* Ps in use; const after start but for set_maxprocs */
+    uint32_t ng;             /* living Gs, main included */
     struct m *timer_sleeper; /* idle M that sleeps until the earliest timer */
     int64_t timer_wake_ns;   /* until when whoever covers the timers sleeps */
     uint32_t sysmon_word;    /* futex: 1 = kicked */
@@ -294,10 +306,10 @@ static inline bool rt_is_g0(const struct g *gp)
 /* --- failures ---------------------------------------------------------------------- */
 
 _Noreturn void rt_throw(const char *what);
-#define RT_ASSERT(cond, what)                                                              \
-    do {                                                                                   \
-        if (unlikely(!(cond)))                                                             \
-            rt_throw(what);                                                                \
+#define RT_ASSERT(cond, what)                                                            \
+    do {                                                                                 \
+        if (unlikely(!(cond)))                                                           \
+            rt_throw(what);                                                              \
     } while (0)
 
 /* --- runtime sections (proc.c) ------------------------------------------------------ */
@@ -434,7 +446,8 @@ struct g *globq_get(struct p *pp, uint32_t max);
 /* rt_timer_start - call FN(gp, seq) when the deadline has passed.                 [rt]
  *   clock  CLOCK_MONOTONIC or CLOCK_REALTIME; real-time deadlines follow clock changes
  * FN runs on g0 or sysmon, no lock held; it may come late and with a stale SEQ. */
-void rt_timer_start(struct g *gp, int clock, int64_t when_ns, rt_timer_fn *fn, uint64_t seq);
+void rt_timer_start(struct g *gp, int clock, int64_t when_ns, rt_timer_fn *fn,
+                    uint64_t seq);
 void rt_timer_stop(struct g *gp);
 /* rt_timers_run - fire what is due on all Ps; returns the next deadline (monotonic). */
 int64_t rt_timers_run(int64_t now_ns);
@@ -454,20 +467,21 @@ struct g_attr {
 /* g_new - a G that will run BODY(gp).                                             [G]
  * Returns 0, EAGAIN or ENOMEM.  Allocates: outside runtime sections. */
 int g_new(struct g **out, const struct g_attr *attr, void (*body)(struct g *));
-void g_start(struct g *gp);        /* make it runnable; [G] or foreign */
+void g_start(struct g *gp); /* make it runnable; [G] or foreign */
 void g_main(struct g *gp);
-void g_free(struct g *gp);         /* after exit; off its CPU, or soon */
-void g_abandon(struct g *gp);      /* give back one that was never started */
-struct g *g_of_tcb(void *tcb);     /* the G behind a pthread_t, or NULL: foreign */
+void g_free(struct g *gp);     /* after exit; off its CPU, or soon */
+void g_abandon(struct g *gp);  /* give back one that was never started */
+struct g *g_of_tcb(void *tcb); /* the G behind a pthread_t, or NULL: foreign */
 struct g *g_of_slot(uint32_t slot);
 struct g *g_of_tid(uint32_t tid);
 uint32_t g_slots(void);
 
 /* --- start (start.c) -------------------------------------------------------------------- */
 struct rt_hooks {
-    void *(*sysmon)(void *);  /* body of the monitor thread; begins with rt_sysmon_ready */
-    void (*main_exit)(void);  /* where pthread_exit in main ends, on main's stack */
-    void (*attention)(struct g *); /* g.attention was set: on that G, outside the runtime */
+    void *(*sysmon)(void *); /* body of the monitor thread; begins with rt_sysmon_ready */
+    void (*main_exit)(void); /* where pthread_exit in main ends, on main's stack */
+    void (*attention)(
+        struct g *); /* g.attention was set: on that G, outside the runtime */
 };
 /* rt_start - bring the runtime up, once; the main thread, if it calls, becomes a G.
  * Returns true when threads are Gs from now on, false: pass through to NPTL.    [any]  */

@@ -79,8 +79,8 @@ bool runq_empty(const struct p *pp)
 {
     /* A G moves from runnext to the ring between the two reads; tail tells. */
     for (;;) {
-        uint32_t t = ld_acq(&pp->tail); /* MO: acquire <- [Q1] */
-        uint32_t h = ld_acq(&pp->head); /* MO: acquire <- [Q2] */
+        uint32_t t = ld_acq(&pp->tail);        /* MO: acquire <- [Q1] */
+        uint32_t h = ld_acq(&pp->head);        /* MO: acquire <- [Q2] */
         struct g *next = ld_acq(&pp->runnext); /* MO: acquire <- [Q1] */
         if (t == ld_acq(&pp->tail))            /* MO: acquire <- [Q1] */
             return h == t && next == NULL;
@@ -116,7 +116,8 @@ struct g *runq_steal(struct p *pp, struct p *victim, bool next_too)
         if (n > RT_RING / 2)
             continue; /* head and tail were read at different times */
         for (uint32_t i = 0; i < n; i++)
-            st_rlx(&pp->ring[(t + i) % RT_RING], ld_rlx(&victim->ring[(h + i) % RT_RING]));
+            st_rlx(&pp->ring[(t + i) % RT_RING],
+                   ld_rlx(&victim->ring[(h + i) % RT_RING]));
         if (!cas_rel(&victim->head, &h, h + n)) /* MO: release -> [Q2] */
             continue;
         n--;

@@ -31,16 +31,16 @@ struct sched sched;
 __thread struct g *gshim_self_tls __attribute__((tls_model("initial-exec")));
 
 const char *const rt_wait_names[WAIT_REASONS] = {
-    [WAIT_NONE] = "none",       [WAIT_MUTEX] = "mutex",     [WAIT_COND] = "condition",
-    [WAIT_RWLOCK] = "rwlock",   [WAIT_SEM] = "semaphore",   [WAIT_BARRIER] = "barrier",
-    [WAIT_ONCE] = "once",       [WAIT_JOIN] = "join",       [WAIT_FUTEX] = "futex",
-    [WAIT_SLEEP] = "sleep",     [WAIT_CALL] = "call",
+    [WAIT_NONE] = "none",     [WAIT_MUTEX] = "mutex",   [WAIT_COND] = "condition",
+    [WAIT_RWLOCK] = "rwlock", [WAIT_SEM] = "semaphore", [WAIT_BARRIER] = "barrier",
+    [WAIT_ONCE] = "once",     [WAIT_JOIN] = "join",     [WAIT_FUTEX] = "futex",
+    [WAIT_SLEEP] = "sleep",   [WAIT_CALL] = "call",
 };
 
 enum {
-    SOON_ENOUGH = 8,       /* quick parks in a row before wake-ups are put off */
-    SOON_CYCLES = 20000,   /* "at once": well below the cost of waking an M, in TSC ticks */
-    STEAL_ROUNDS = 4,      /* as Go: last one also looks at runnext and timers */
+    SOON_ENOUGH = 8,     /* quick parks in a row before wake-ups are put off */
+    SOON_CYCLES = 20000, /* "at once": well below the cost of waking an M, in TSC ticks */
+    STEAL_ROUNDS = 4,    /* as Go: last one also looks at runnext and timers */
 };
 
 _Noreturn void rt_throw(const char *what)
@@ -60,7 +60,8 @@ static void load_kernel_state(struct m *mp, struct g *gp)
         mp->sigmask = gp->sigmask;
         os_sigmask(2 /* SIG_SETMASK */, &gp->sigmask, NULL);
     }
-    if (mp->altstack != gp->altstack && (gp->altstack != NULL || mp->altstack != &mp->gsignal))
+    if (mp->altstack != gp->altstack &&
+        (gp->altstack != NULL || mp->altstack != &mp->gsignal))
         proc_load_altstack(mp, gp);
 }
 

@@ -45,7 +45,8 @@ static struct stack_class *class_lookup(size_t bytes, size_t guard, uint32_t n)
     return NULL;
 }
 
-struct stack_class *stack_class_get(size_t stack_bytes, size_t guard_bytes, size_t top_bytes)
+struct stack_class *stack_class_get(size_t stack_bytes, size_t guard_bytes,
+                                    size_t top_bytes)
 {
     size_t bytes = stack_bytes != 0 ? class_size(stack_bytes) : 0;
     size_t guard = round_up(guard_bytes, os_page_size());

@@ -15,7 +15,8 @@ struct stack_class {
 
 /* stack_class_get - the class for these sizes; NULL when there are too many. [any]
  *   top_bytes  room above the stack for TLS, TCB and struct g */
-struct stack_class *stack_class_get(size_t stack_bytes, size_t guard_bytes, size_t top_bytes);
+struct stack_class *stack_class_get(size_t stack_bytes, size_t guard_bytes,
+                                    size_t top_bytes);
 /* stack_block_new - a fresh zeroed block, guard installed; NULL: no memory. */
 char *stack_block_new(struct stack_class *c);
 /* Finished Gs of the class, last in first out. */

@@ -28,15 +28,16 @@
 enum { STATE_NEW, STATE_STARTED, STATE_OFF };
 enum { G0_STACK = 256 * 1024 };
 
-static uint32_t state;             /* enum above; atomic [I1] */
+static uint32_t state; /* enum above; atomic [I1] */
 static struct rt_lock start_lock;
-static uint32_t sysmon_answered;   /* futex */
-static const char *sysmon_why;     /* before sysmon_answered */
-static struct g first_g;           /* the main thread's */
+static uint32_t sysmon_answered;    /* futex */
+static const char *sysmon_why;      /* before sysmon_answered */
+static struct g first_g;            /* the main thread's */
 static struct g *main_g = &first_g; /* the G that is, or will be, the main thread */
-static void *main_tcb;             /* TCB of the main thread; const after rt_note_main */
+static void *main_tcb;              /* TCB of the main thread; const after rt_note_main */
 static bool main_adopted, main_hooked;
-static uint32_t main_lock_count;   /* rt_lock_m calls of the main thread before it was a G */
+static uint32_t
+    main_lock_count; /* rt_lock_m calls of the main thread before it was a G */
 const struct rt_hooks *rt_hooks;
 
 void rt_note_main(void)
@@ -64,9 +65,9 @@ static void trial_entry(void *arg, void *cookie)
 
 static char *new_g0_block(void **tcb)
 {
-    struct stack_class *c =
-        stack_class_get(G0_STACK, os_page_size(),
-                        libc_layout.tls_size + libc_layout.tcb_size + libc_layout.tls_align);
+    struct stack_class *c = stack_class_get(G0_STACK, os_page_size(),
+                                            libc_layout.tls_size + libc_layout.tcb_size +
+                                                libc_layout.tls_align);
     char *block = c != NULL ? stack_block_new(c) : NULL;
     if (block == NULL)
         return NULL;
@@ -175,7 +176,8 @@ static void adopt_main(char *stack_top, void *tcb)
     arch_ctx_init(&mp->g0.ctx, stack_top, (uintptr_t)tcb, m0_entry, mp);
     *(struct g **)((char *)tcb + arch_self_offset()) = &mp->g0;
     libc_kernel_adopt(tcb, gp->tcb);
-    rt_hook_main_exit(gp); /* in a constructor there is no frame yet; then at pthread_exit */
+    rt_hook_main_exit(
+        gp); /* in a constructor there is no frame yet; then at pthread_exit */
     proc_m_publish(mp);
     add_rlx(&sched.ng, 1);
     main_adopted = true;

@@ -95,7 +95,8 @@ static struct p *any_p(struct g *gp)
     return pp != NULL ? pp : sched.allp[gp->tid % ld_rlx(&sched.np)];
 }
 
-void rt_timer_start(struct g *gp, int clock, int64_t when_ns, rt_timer_fn *fn, uint64_t seq)
+void rt_timer_start(struct g *gp, int clock, int64_t when_ns, rt_timer_fn *fn,
+                    uint64_t seq)
 {
     struct rt_timer *t = &gp->timer;
     struct p *pp = any_p(gp);

@@ -17,7 +17,8 @@ _Static_assert(sizeof(struct barrier) <= sizeof(pthread_barrier_t), "size is ABI
 
 int barrier_init(pthread_barrier_t *b, const pthread_barrierattr_t *attr, unsigned count)
 {
-    int err = REAL(pthread_barrier_init)(b, attr, count); /* checks, and marks a shared one */
+    int err =
+        REAL(pthread_barrier_init)(b, attr, count); /* checks, and marks a shared one */
     if (err != 0 || libc_barrier_is_shared(b))
         return err;
     *(struct barrier *)(void *)b = (struct barrier){.count = count};
@@ -56,8 +57,11 @@ int barrier_wait(pthread_barrier_t *b)
 {
     if (libc_barrier_is_shared(b))
         return pshared_barrier_wait(b);
-    struct park_op op = {.key = b, .validate = arrive, .reason = WAIT_BARRIER,
-                         .clock = CLOCK_MONOTONIC, .deadline_ns = RT_FOREVER};
+    struct park_op op = {.key = b,
+                         .validate = arrive,
+                         .reason = WAIT_BARRIER,
+                         .clock = CLOCK_MONOTONIC,
+                         .deadline_ns = RT_FOREVER};
     struct arrival a = {(struct barrier *)(void *)b, &op, false};
     op.arg = &a;
     park_wait(&op, NULL);

@@ -37,7 +37,8 @@ static bool is_shared(const pthread_cond_t *c)
 
 clockid_t cond_clock(const pthread_cond_t *c)
 {
-    return (c->__data.__wrefs & LIBC_COND_MONOTONIC) != 0 ? CLOCK_MONOTONIC : CLOCK_REALTIME;
+    return (c->__data.__wrefs & LIBC_COND_MONOTONIC) != 0 ? CLOCK_MONOTONIC
+                                                          : CLOCK_REALTIME;
 }
 
 int cond_init(pthread_cond_t *c, const pthread_condattr_t *attr)
@@ -85,8 +86,12 @@ int cond_wait(pthread_cond_t *c, pthread_mutex_t *m, struct deadline d)
     if (!mutex_may_unlock(m))
         return EPERM;
     struct wait_arg a = {of(c), m};
-    struct park_op op = {.key = c, .validate = start_wait, .before_sleep = drop_mutex,
-                         .arg = &a, .reason = WAIT_COND, .requeue_wakes = true};
+    struct park_op op = {.key = c,
+                         .validate = start_wait,
+                         .before_sleep = drop_mutex,
+                         .arg = &a,
+                         .reason = WAIT_COND,
+                         .requeue_wakes = true};
     int err = deadline_set(&op, d);
     if (err == EINVAL)
         return err;

@@ -39,8 +39,12 @@ static long wait_word(uint32_t *word, uint32_t val, uint32_t bits, struct deadli
                       bool relative)
 {
     struct word_wait w = {word, val, false};
-    struct park_op op = {.key = word, .validate = same_value, .arg = &w, .tag = bits,
-                         .reason = WAIT_FUTEX, .interruptible = true};
+    struct park_op op = {.key = word,
+                         .validate = same_value,
+                         .arg = &w,
+                         .tag = bits,
+                         .reason = WAIT_FUTEX,
+                         .interruptible = true};
     if (bits == 0 || ((uintptr_t)word & 3) != 0)
         return -EINVAL;
     int err = deadline_set(&op, d);
@@ -70,10 +74,11 @@ static enum park_pick with_bits(void *arg, uintptr_t tag)
     return PARK_TAKE;
 }
 
-static long kernel(uint32_t *word, int op, long n, long n2, uint32_t *word2, uint32_t val3)
+static long kernel(uint32_t *word, int op, long n, long n2, uint32_t *word2,
+                   uint32_t val3)
 {
-    long r = arch_syscall6(SYS_futex, (long)word, op | FUTEX_PRIVATE_FLAG, n, n2, (long)word2,
-                           (long)val3);
+    long r = arch_syscall6(SYS_futex, (long)word, op | FUTEX_PRIVATE_FLAG, n, n2,
+                           (long)word2, (long)val3);
     return r > 0 ? r : 0;
 }
 
@@ -108,7 +113,8 @@ static bool may_requeue(void *arg, struct park_move *mv)
 static long requeue(uint32_t *word, uint32_t nwake, uint32_t nmove, uint32_t *to,
                     struct requeue r)
 {
-    struct park_move mv = {.nwake = nwake, .nmove = nmove, .check = may_requeue, .arg = &r};
+    struct park_move mv = {
+        .nwake = nwake, .nmove = nmove, .check = may_requeue, .arg = &r};
     size_t n = park_requeue(word, to, &mv);
     if (n == SIZE_MAX)
         return r.fault ? -EFAULT : -EAGAIN;
@@ -166,7 +172,8 @@ static bool compare(int32_t old, uint32_t code)
     }
 }
 
-static long wake_op(uint32_t *word, uint32_t n, uint32_t n2, uint32_t *word2, uint32_t code)
+static long wake_op(uint32_t *word, uint32_t n, uint32_t n2, uint32_t *word2,
+                    uint32_t code)
 {
     if (((code >> 28) & 7) > FUTEX_OP_XOR || ((code >> 24) & 15) > FUTEX_OP_CMP_GE)
         return -ENOSYS; /* as the kernel */
@@ -180,8 +187,8 @@ static long wake_op(uint32_t *word, uint32_t n, uint32_t n2, uint32_t *word2, ui
     return woken;
 }
 
-bool sync_futex(long *ret, uint32_t *word, int op, uint32_t val, const struct timespec *timeout,
-                uint32_t *word2, uint32_t val3)
+bool sync_futex(long *ret, uint32_t *word, int op, uint32_t val,
+                const struct timespec *timeout, uint32_t *word2, uint32_t val3)
 {
     int cmd = op & FUTEX_CMD_MASK;
     clockid_t clock = (op & FUTEX_CLOCK_REALTIME) != 0 ? CLOCK_REALTIME : CLOCK_MONOTONIC;
@@ -190,8 +197,8 @@ bool sync_futex(long *ret, uint32_t *word, int op, uint32_t val, const struct ti
         return false;
     switch (cmd) {
     case FUTEX_WAIT:
-        *ret = wait_word(word, val, FUTEX_BITSET_MATCH_ANY, (struct deadline){clock, timeout},
-                         true);
+        *ret = wait_word(word, val, FUTEX_BITSET_MATCH_ANY,
+                         (struct deadline){clock, timeout}, true);
         return true;
     case FUTEX_WAIT_BITSET:
         *ret = wait_word(word, val, val3, (struct deadline){clock, timeout}, false);

@@ -64,8 +64,8 @@ static void reap(struct g *gp, void **ret)
 
 int join_wait(struct g *gp, void **ret, struct deadline d)
 {
-    struct park_op op = {.key = &gp->join, .validate = not_exited, .arg = &gp->join,
-                         .reason = WAIT_JOIN};
+    struct park_op op = {
+        .key = &gp->join, .validate = not_exited, .arg = &gp->join, .reason = WAIT_JOIN};
     int err = claim(gp);
     if (err != 0)
         return err;

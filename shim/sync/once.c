@@ -50,8 +50,11 @@ static void run(uint32_t *word, void (*fn)(void))
 int once_run(pthread_once_t *once, void (*fn)(void))
 {
     uint32_t *word = (uint32_t *)once;
-    struct park_op op = {.key = word, .validate = still_busy, .arg = word,
-                         .reason = WAIT_ONCE, .clock = CLOCK_MONOTONIC,
+    struct park_op op = {.key = word,
+                         .validate = still_busy,
+                         .arg = word,
+                         .reason = WAIT_ONCE,
+                         .clock = CLOCK_MONOTONIC,
                          .deadline_ns = RT_FOREVER};
     for (;;) {
         uint32_t v = ld_acq(word); /* MO: acquire <- [ON] release in finish */

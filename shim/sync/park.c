@@ -340,7 +340,8 @@ static struct park_found collect(struct bucket *b, uintptr_t key, size_t n,
     return found;
 }
 
-static void look_at_all(const struct bucket *b, uintptr_t key, park_look_fn *look, void *arg)
+static void look_at_all(const struct bucket *b, uintptr_t key, park_look_fn *look,
+                        void *arg)
 {
     for (struct park_waiter *w = b->head; w != NULL; w = w->next)
         if (ld_rlx(&w->key) == key)
@@ -387,7 +388,8 @@ static size_t move(struct pair p, uintptr_t from, uintptr_t to, size_t n)
 {
     size_t moved = 0;
     struct park_waiter *w = p.from->head, *next;
-    struct park_waiter *last = p.from->tail; /* ours go behind it when both are one bucket */
+    struct park_waiter *last =
+        p.from->tail; /* ours go behind it when both are one bucket */
     for (; w != NULL && moved < n; w = next) {
         next = w != last ? w->next : NULL;
         if (ld_rlx(&w->key) != from)

@@ -26,10 +26,11 @@ struct park_op {
     int clock;           /* of the deadline: CLOCK_MONOTONIC or CLOCK_REALTIME */
     int64_t deadline_ns; /* absolute; RT_FOREVER = none */
     enum wait_reason reason;
-    bool interruptible;  /* a signal handler ends the wait with EINTR */
-    uint64_t since;      /* out: TSC at the first wait with this op, kept over further ones, so
+    bool interruptible; /* a signal handler ends the wait with EINTR */
+    uint64_t since; /* out: TSC at the first wait with this op, kept over further ones, so
                           * that whoever loses a race for a lock again and again grows old */
-    bool requeue_wakes;  /* a deadline after having been moved to another key counts as woken */
+    bool
+        requeue_wakes; /* a deadline after having been moved to another key counts as woken */
 };
 
 /* park_wait - sleep until woken.                                            [G] foreign

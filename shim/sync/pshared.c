@@ -146,7 +146,8 @@ int pshared_rwlock_try(pthread_rwlock_t *l, bool write)
 {
     rt_lock_m();
     struct g *gp = native_begin();
-    int err = write ? REAL(pthread_rwlock_trywrlock)(l) : REAL(pthread_rwlock_tryrdlock)(l);
+    int err =
+        write ? REAL(pthread_rwlock_trywrlock)(l) : REAL(pthread_rwlock_tryrdlock)(l);
     native_end(gp);
     if (err != 0 || !write)
         rt_unlock_m();
@@ -170,9 +171,8 @@ int pshared_sem_wait(sem_t *s, struct deadline d)
         return 0;
     rt_block_begin(true);
     int r = d.at == NULL ? REAL(sem_wait)(s) : REAL(sem_clockwait)(s, d.clock, d.at);
-    int err = r == 0 ? 0 : errno;
     rt_block_end();
-    return err;
+    return r == 0 ? 0 : SYNC_ERRNO;
 }
 
 int pshared_barrier_wait(pthread_barrier_t *b)

@@ -169,8 +169,8 @@ int rwlock_trywrlock(pthread_rwlock_t *l)
 
 struct settle {
     pthread_rwlock_t *l;
-    unsigned release;         /* what to subtract from the word */
-    size_t readers, writers;  /* waiting */
+    unsigned release;        /* what to subtract from the word */
+    size_t readers, writers; /* waiting */
     enum { LET_NONE, LET_READERS, LET_WRITER } let;
     bool decided;
 };
@@ -219,7 +219,8 @@ static uintptr_t store(void *arg, struct park_found found)
 {
     struct settle *s = arg;
     (void)found;
-    unsigned bits = (s->readers != 0 ? RW_RPARKED : 0) | (s->writers != 0 ? RW_WPARKED : 0);
+    unsigned bits =
+        (s->readers != 0 ? RW_RPARKED : 0) | (s->writers != 0 ? RW_WPARKED : 0);
     unsigned *word = word_of(s->l), v = ld_rlx(word), n;
     do
         n = ((v - s->release) & ~(unsigned)(RW_RPARKED | RW_WPARKED)) | bits;

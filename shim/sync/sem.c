@@ -63,8 +63,11 @@ int sync_sem_wait(sem_t *s, struct deadline d)
         return pshared_sem_wait(s, d);
     if (likely(try_take(word)))
         return 0;
-    struct park_op op = {.key = word, .validate = still_zero, .arg = word,
-                         .reason = WAIT_SEM, .interruptible = true};
+    struct park_op op = {.key = word,
+                         .validate = still_zero,
+                         .arg = word,
+                         .reason = WAIT_SEM,
+                         .interruptible = true};
     err = deadline_set(&op, d);
     if (err != 0)
         return err;

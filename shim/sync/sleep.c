@@ -10,8 +10,11 @@ static bool always(void *arg)
 int sync_sleep(clockid_t clock, int64_t deadline_ns)
 {
     struct g *gp = rt_self();
-    struct park_op op = {.key = &gp->timer, .validate = always, .clock = clock,
-                         .deadline_ns = deadline_ns, .reason = WAIT_SLEEP,
+    struct park_op op = {.key = &gp->timer,
+                         .validate = always,
+                         .clock = clock,
+                         .deadline_ns = deadline_ns,
+                         .reason = WAIT_SLEEP,
                          .interruptible = true};
     int err = park_wait(&op, NULL);
     return err == ETIMEDOUT ? 0 : err;

@@ -106,6 +106,7 @@ int rwlock_trywrlock(pthread_rwlock_t *l);
 int rwlock_unlock(pthread_rwlock_t *l);
 
 /* --- sem.c --- */
+enum { SYNC_ERRNO = -1 }; /* result: the C library has failed and set errno itself */
 int sync_sem_init(sem_t *s, int shared, unsigned value);
 int sync_sem_wait(sem_t *s, struct deadline d);
 int sync_sem_trywait(sem_t *s);
@@ -127,8 +128,8 @@ _Noreturn void join_exit(struct g *gp, void *ret);
 
 /* --- futex.c --- */
 /* sync_futex - SYS_futex on a private word: true when handled, result or -errno in *ret. */
-bool sync_futex(long *ret, uint32_t *word, int op, uint32_t val, const struct timespec *timeout,
-                uint32_t *word2, uint32_t val3);
+bool sync_futex(long *ret, uint32_t *word, int op, uint32_t val,
+                const struct timespec *timeout, uint32_t *word2, uint32_t val3);
 
 /* --- sleep.c --- */
 /* sync_sleep - 0, EINTR or EINVAL. */

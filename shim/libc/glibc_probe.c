@@ -1,0 +1,332 @@
+/* glibc_probe.c - finding out, and checking, how this glibc lays out a thread.
+ *
+ * Where each fact comes from, and how it is checked at start
+ *   Entry points `_dl_allocate_tls`, `_dl_deallocate_tls`, `_dl_get_tls_static_info`
+ *   (ld.so), `__call_tls_dtors`, `__ctype_init`, `__resp` (libc.so.6): exported with
+ *   version GLIBC_PRIVATE, found by dlvsym; a missing one ends the probe.
+ *   Field offsets: libc.so.6 exports the descriptors `_thread_db_*` for the debugger
+ *   library (nptl_db/structs.def): three words {bits, count, offset}, or one word for a
+ *   glibc_size.  They are data of the libc that runs, so nothing is compiled in.  Checked: our
+ *   own tid and our own list node are found through them.
+ *   Offsets without descriptor are measured: robust_head by get_robust_list, the first
+ *   block of thread-specific data by specific[0] of the main thread, cleanup_jmp_buf by
+ *   registering a buffer and looking where its address appeared, the resolver state by
+ *   reading __resp on a thread that libc made, errno by __errno_location, the flag that
+ *   thread-specific data was set by setting some.
+ *   `list_t`, dtv entries {value, pointer to free} and the dtv's length at index -1:
+ *   through descriptors; read only.
+ */
+#include "shim/libc/glibc.h"
+
+#include <ctype.h>
+#include <dlfcn.h>
+#include <errno.h>
+#include <gnu/libc-version.h>
+#include <limits.h>
+#include <link.h>
+#include <netdb.h>
+#include <setjmp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "arch/arch.h"
+#include "arch/atomic.h"
+#include "shim/libc/real.h"
+#include "shim/os/os.h"
+
+struct libc_layout libc_layout;
+struct glibc_fields glibc_off;
+struct glibc_sizes glibc_size;
+struct glibc_facts glibc_fact;
+
+/* --- probe ------------------------------------------------------------------------ */
+
+static void *private_symbol(const char *name)
+{
+    return dlvsym(RTLD_DEFAULT, name, "GLIBC_PRIVATE");
+}
+
+static const char *probe_version(void)
+{
+    const char *v = gnu_get_libc_version();
+    long major = strtol(v, NULL, 10);
+    const char *dot = strchr(v, '.');
+    long minor = dot != NULL ? strtol(dot + 1, NULL, 10) : 0;
+    if (major != 2 || minor < 34)
+        return "glibc older than 2.34 keeps threads in a library of its own";
+    return NULL;
+}
+
+static const char *probe_symbols(void)
+{
+    glibc_fact.allocate_tls = private_symbol("_dl_allocate_tls");
+    glibc_fact.deallocate_tls = private_symbol("_dl_deallocate_tls");
+    glibc_fact.get_tls_static_info = private_symbol("_dl_get_tls_static_info");
+    glibc_fact.call_tls_dtors = private_symbol("__call_tls_dtors");
+    glibc_fact.ctype_init = private_symbol("__ctype_init");
+    glibc_fact.rtld_global = private_symbol("_rtld_global");
+    glibc_fact.keys = private_symbol("__pthread_keys");
+    char *resp = private_symbol("__resp");
+    if (!glibc_fact.allocate_tls || !glibc_fact.deallocate_tls ||
+        !glibc_fact.get_tls_static_info || !glibc_fact.call_tls_dtors ||
+        !glibc_fact.ctype_init || !glibc_fact.rtld_global || !glibc_fact.keys || !resp)
+        return "a private entry point of glibc is missing";
+    glibc_fact.resp_tpoff = (intptr_t)resp - (intptr_t)arch_tp();
+    glibc_fact.errno_tpoff = (intptr_t)__errno_location() - (intptr_t)arch_tp();
+    glibc_fact.h_errno_tpoff = (intptr_t)__h_errno_location() - (intptr_t)arch_tp();
+    ptrdiff_t *rseq_offset = dlsym(RTLD_DEFAULT, "__rseq_offset");
+    unsigned *rseq_size = dlsym(RTLD_DEFAULT, "__rseq_size");
+    if (rseq_offset != NULL && rseq_size != NULL && *rseq_size != 0)
+        glibc_fact.rseq_offset = *rseq_offset;
+    return NULL;
+}
+
+static const char *probe_descriptors(void)
+{
+    const void *p;
+#define X(name)                                                                          \
+    p = private_symbol("_thread_db_" #name);                                             \
+    if (p == NULL)                                                                       \
+        return "glibc does not describe " #name;                                         \
+    memcpy(&glibc_off.name, p, sizeof glibc_off.name);
+    FIELDS(X)
+#undef X
+#define X(name)                                                                          \
+    p = private_symbol("_thread_db_sizeof_" #name);                                      \
+    if (p == NULL)                                                                       \
+        return "glibc does not describe the size of " #name;                             \
+    memcpy(&glibc_size.name, p, sizeof glibc_size.name);
+    SIZES(X)
+#undef X
+    if (glibc_off.pthread_tid.offset + 4 > glibc_size.pthread ||
+        glibc_off.pthread_tid.bits != 32 ||
+        glibc_off.pthread_list.offset + 16 > glibc_size.pthread ||
+        glibc_size.pthread > 65536 ||
+        glibc_off.pthread_dtvp.offset + 8 > glibc_size.pthread ||
+        glibc_off.pthread_specific.bits == 0 || glibc_off.dtv_dtv.bits % 8 != 0 ||
+        glibc_off.dtv_dtv.bits == 0 || glibc_size.dtv_slotinfo == 0)
+        return "glibc describes a thread that makes no sense";
+    return NULL;
+}
+
+static bool on_list(void *tcb)
+{
+    void *head = list_head(), *node = head;
+    for (int i = 0; i < 100000; i++) {
+        node = *ptr_at(node, glibc_off.list_t_next.offset);
+        if (node == NULL || node == head)
+            return false;
+        if (node == at(tcb, glibc_off.pthread_list.offset))
+            return true;
+    }
+    return false;
+}
+
+/* Where in the TCB does the address of a registered cleanup buffer appear? */
+static bool probe_cleanup(void *tcb)
+{
+    static __pthread_unwind_buf_t buf;
+    size_t hits = 0;
+    __pthread_register_cancel(&buf);
+    for (size_t o = 0; o + sizeof(void *) <= glibc_size.pthread; o += sizeof(void *)) {
+        if (*ptr_at(tcb, o) == &buf) {
+            glibc_fact.cleanup_offset = o;
+            hits++;
+        }
+    }
+    __pthread_unregister_cancel(&buf);
+    return hits == 1;
+}
+
+static bool probe_mangling(void *tcb)
+{
+    jmp_buf jb;
+    long sp_here;
+    if (_setjmp(jb) != 0)
+        return false;
+    uintptr_t guard = *(uintptr_t *)at(tcb, ARCH_TCB_POINTER_GUARD);
+    const long *regs = (const long *)(const void *)jb;
+    uintptr_t sp = arch_demangle((uintptr_t)regs[ARCH_JB_SP], guard);
+    uintptr_t pc = arch_demangle((uintptr_t)regs[ARCH_JB_PC], guard);
+    uintptr_t here = (uintptr_t)&probe_mangling;
+    return sp - (uintptr_t)&sp_here + 65536 < 131072 && pc - here < 4096;
+}
+
+static const char *probe_fields(void *tcb, bool on_main)
+{
+    uintptr_t base = (uintptr_t)tcb;
+    if (*(uintptr_t *)at(tcb, ARCH_TCB_SELF) != base)
+        return "the TCB does not name itself";
+    if (*(int *)at(tcb, glibc_off.pthread_tid.offset) != os_gettid())
+        return "the tid is not where glibc says";
+    if (on_main && !on_list(tcb))
+        return "the thread is not on glibc's list";
+    void *head;
+    if (os_robust_list_get(&head, &glibc_fact.robust_len) != 0)
+        return "the kernel tells no robust list";
+    glibc_fact.robust_offset = (uintptr_t)head - base;
+    if (glibc_fact.robust_offset + glibc_fact.robust_len > glibc_size.pthread ||
+        glibc_fact.robust_offset < 8 ||
+        *ptr_at(tcb, glibc_fact.robust_offset - 8) != head)
+        return "the robust list is not in the TCB";
+    glibc_fact.robust_futex_offset = *(long *)at(head, 8);
+    glibc_fact.specific_1st_offset =
+        (uintptr_t)*ptr_at(tcb, glibc_off.pthread_specific.offset) - base;
+    if (glibc_fact.specific_1st_offset >= glibc_size.pthread)
+        return "thread-specific data is not in the TCB";
+    glibc_fact.keys_per_block =
+        glibc_size.pthread_key_data_level2 / glibc_size.pthread_key_data;
+    if (glibc_fact.keys_per_block == 0 ||
+        PTHREAD_KEYS_MAX % glibc_fact.keys_per_block != 0)
+        return "thread-specific data is laid out in an unknown way";
+    glibc_fact.key_blocks = PTHREAD_KEYS_MAX / glibc_fact.keys_per_block;
+    if (glibc_fact.rseq_offset != 0 &&
+        (uintptr_t)glibc_fact.rseq_offset + 32 > glibc_size.pthread)
+        return "the rseq area is not in the TCB";
+    if (!probe_cleanup(tcb))
+        return "the cleanup frame is not in the TCB";
+    if (!probe_mangling(tcb))
+        return "a jmp_buf is not as expected";
+    return NULL;
+}
+
+static int find_libc_module(struct dl_phdr_info *info, size_t n, void *arg)
+{
+    (void)n;
+    uintptr_t pc = (uintptr_t)arg;
+    size_t tls_size = 0;
+    bool here = false;
+    for (int i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
+        if (ph->p_type == PT_LOAD && pc - (info->dlpi_addr + ph->p_vaddr) < ph->p_memsz)
+            here = true;
+        if (ph->p_type == PT_TLS)
+            tls_size = ph->p_memsz;
+    }
+    if (here) {
+        glibc_fact.libc_modid = info->dlpi_tls_modid;
+        glibc_fact.libc_tls_size = tls_size;
+    }
+    return here;
+}
+
+const char *libc_probe(void *tcb, bool on_main)
+{
+    const char *why = probe_version();
+    if (why == NULL)
+        why = probe_symbols();
+    if (why == NULL)
+        why = probe_descriptors();
+    if (why == NULL)
+        why = probe_fields(tcb, on_main);
+    if (why == NULL)
+        why = libc_probe_objects();
+    if (why != NULL)
+        return why;
+    size_t total, align;
+    glibc_fact.get_tls_static_info(&total, &align);
+    if (total < glibc_size.pthread || total > (1u << 24) || align == 0 || align > 4096 ||
+        (align & (align - 1)) != 0)
+        return "the size of static TLS makes no sense";
+    libc_layout.tcb_size = glibc_size.pthread;
+    libc_layout.tls_size = total - glibc_size.pthread;
+    libc_layout.tls_align = align < 64 ? 64 : align;
+    libc_layout.tid_offset = glibc_off.pthread_tid.offset;
+    dl_iterate_phdr(find_libc_module, (void *)(uintptr_t)glibc_fact.ctype_init);
+    if (glibc_fact.libc_modid == 0)
+        return "libc.so.6 has no TLS module";
+    return NULL;
+}
+
+/* The flag behind specific[] spares looking through 32 slots when a thread ends.  On a fresh
+ * thread it is false, and setting data turns it to true; else do without. */
+static void probe_specific_used(char *tcb)
+{
+    uintptr_t o =
+        glibc_off.pthread_specific.offset + glibc_fact.key_blocks * sizeof(void *);
+    pthread_key_t key;
+    if (o >= glibc_size.pthread || tcb[o] != 0 || pthread_key_create(&key, NULL) != 0)
+        return;
+    pthread_setspecific(key, tcb);
+    if (tcb[o] == 1)
+        glibc_fact.specific_used = o;
+    pthread_setspecific(key, NULL);
+    pthread_key_delete(key);
+}
+
+const char *libc_probe_native(void)
+{
+    uintptr_t tcb = arch_tp();
+    uintptr_t res = *(uintptr_t *)(tcb + glibc_fact.resp_tpoff);
+    if (res - tcb >= glibc_size.pthread)
+        return "the resolver state is not in the TCB";
+    glibc_fact.res_offset = res - tcb;
+    probe_specific_used((char *)tcb);
+    return NULL;
+}
+
+void libc_early(void)
+{
+    const struct field *f = private_symbol("_thread_db_pthread_tid");
+    if (f != NULL && f->bits == 32 && f->offset < 65536 &&
+        *(int *)at((void *)arch_tp(), f->offset) == os_gettid())
+        libc_layout.tid_offset = f->offset;
+}
+
+const char *libc_probe_objects(void)
+{
+    pthread_mutexattr_t ma;
+    pthread_mutex_t m;
+    pthread_condattr_t ca;
+    pthread_cond_t c;
+    pthread_barrierattr_t ba;
+    pthread_barrier_t b;
+    sem_t sem;
+    bool ok = true;
+    pthread_mutexattr_init(&ma);
+    pthread_mutexattr_settype(&ma, PTHREAD_MUTEX_RECURSIVE);
+    REAL(pthread_mutex_init)(&m, &ma);
+    ok &= (m.__data.__kind & LIBC_MUTEX_SPECIAL) == 0 &&
+          (m.__data.__kind & LIBC_MUTEX_KIND) == PTHREAD_MUTEX_RECURSIVE;
+    pthread_mutexattr_setpshared(&ma, PTHREAD_PROCESS_SHARED);
+    REAL(pthread_mutex_init)(&m, &ma);
+    ok &= (m.__data.__kind & LIBC_MUTEX_SPECIAL) != 0;
+    pthread_condattr_init(&ca);
+    pthread_condattr_setpshared(&ca, PTHREAD_PROCESS_SHARED);
+    REAL(pthread_cond_init)(&c, &ca);
+    ok &= (c.__data.__wrefs & LIBC_COND_SHARED) != 0;
+    pthread_barrierattr_init(&ba);
+    REAL(pthread_barrier_init)(&b, &ba, 2);
+    ok &= !libc_barrier_is_shared(&b);
+    pthread_barrierattr_setpshared(&ba, PTHREAD_PROCESS_SHARED);
+    REAL(pthread_barrier_init)(&b, &ba, 2);
+    ok &= libc_barrier_is_shared(&b);
+    REAL(sem_init)(&sem, 0, 0);
+    ok &= !libc_sem_is_shared(&sem);
+    REAL(sem_init)(&sem, 1, 0);
+    ok &= libc_sem_is_shared(&sem);
+    return ok ? NULL : "glibc marks shared objects in an unknown way";
+}
+
+const char *libc_selftest(void *tcb)
+{
+    char buf[64];
+    if (pthread_self() != (pthread_t)(uintptr_t)tcb)
+        return "pthread_self does not follow the TCB";
+    errno = EXDEV;
+    if (*(int *)((char *)tcb + glibc_fact.errno_tpoff) != EXDEV)
+        return "errno does not follow the TCB";
+    if (!isalpha('a') || isalpha('1') || toupper('q') != 'Q')
+        return "ctype does not follow the TCB";
+    snprintf(buf, sizeof buf, "%d %.2f %s", 42, 1.25, "x");
+    if (strcmp(buf, "42 1.25 x") != 0)
+        return "snprintf does not follow the TCB";
+    char *p = malloc(100);
+    if (p == NULL)
+        return "malloc does not follow the TCB";
+    memset(p, 1, 100);
+    free(p);
+    errno = 0;
+    return NULL;
+}
