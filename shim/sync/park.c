@@ -28,7 +28,7 @@ struct bucket {
 
 struct table {
     uint32_t bits;
-    struct bucket b[];
+    struct bucket *b; /* 1 << bits of them */
 };
 
 enum { FIRST_BITS = 8 };
@@ -36,12 +36,10 @@ enum { FIRST_BITS = 8 };
 /* About a millisecond of TSC ticks: a waiter older than that is handed the lock. */
 static const uint64_t FAIR_CYCLES = 2500000;
 
-static struct {
-    struct table t;
-    struct bucket b[1 << FIRST_BITS];
-} first = {.t.bits = FIRST_BITS};
+static struct bucket first_buckets[1 << FIRST_BITS];
+static struct table first = {FIRST_BITS, first_buckets};
 
-static struct table *table = &first.t; /* atomic [T2] */
+static struct table *table = &first; /* atomic [T2] */
 static struct rt_lock grow_lock;
 
 /* --- buckets ------------------------------------------------------------------------- */
@@ -132,6 +130,7 @@ void park_room(size_t n)
         t = os_map(sizeof *t + ((size_t)1 << bits) * sizeof t->b[0]);
     if (t != NULL) { /* without memory the old one just gets slower */
         t->bits = bits;
+        t->b = (struct bucket *)(t + 1);
         size_t size = (size_t)1 << old->bits;
         for (size_t i = 0; i < size; i++)
             rt_lock(&old->b[i].lock);
