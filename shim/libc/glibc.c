@@ -268,6 +268,21 @@ static void apply_plan(void *tcb, const struct plan *pl)
     }
 }
 
+/* Bits of cancelhandling, nptl/descr.h. */
+enum {
+    CANCEL_DISABLED = 1,
+    CANCEL_ASYNC = 2,
+    CANCELING = 4,
+    CANCELED = 8,
+    EXITING = 16,
+    TERMINATED = 32,
+};
+
+static uint32_t *cancel_word(void *tcb)
+{
+    return at(tcb, glibc_off.pthread_cancelhandling.offset);
+}
+
 int libc_tcb_reuse(void *tcb, uint32_t tid)
 {
     const struct plan *pl = plan_get();
@@ -278,16 +293,27 @@ int libc_tcb_reuse(void *tcb, uint32_t tid)
     } else {
         apply_plan(tcb, pl);
     }
-    *libc_cancel_word(tcb) = 0;
+    *cancel_word(tcb) = 0;
     *(int *)((char *)tcb + glibc_fact.errno_tpoff) = 0;
     *(int *)((char *)tcb + glibc_fact.h_errno_tpoff) = 0;
     *libc_tid_word(tcb) = tid;
     return 0;
 }
 
-uint32_t *libc_cancel_word(void *tcb)
+void libc_cancel_request(void *tcb)
 {
-    return at(tcb, glibc_off.pthread_cancelhandling.offset);
+    or_ar(cancel_word(tcb), CANCELING | CANCELED);
+}
+
+bool libc_cancel_pending(void *tcb)
+{
+    uint32_t relevant = CANCEL_DISABLED | CANCELED | EXITING | TERMINATED;
+    return (ld_rlx(cancel_word(tcb)) & relevant) == CANCELED;
+}
+
+bool libc_cancel_at_once(void *tcb)
+{
+    return libc_cancel_pending(tcb) && (ld_rlx(cancel_word(tcb)) & CANCEL_ASYNC) != 0;
 }
 
 /* --- life of a thread ------------------------------------------------------------- */

@@ -74,8 +74,11 @@ void libc_main_finish(void);
  * Returns false when the frame was not found. */
 bool libc_main_exit_hook(void *main_tcb, void (*fn)(void));
 
-/* libc_cancel_flags - the cancellation word of a TCB (bits as in glibc's descr.h). */
-uint32_t *libc_cancel_word(void *tcb);
+/* Cancellation of the thread with this TCB, as libc keeps it: request it; is one pending and
+ * enabled; and is it to be acted upon at any moment? */
+void libc_cancel_request(void *tcb);
+bool libc_cancel_pending(void *tcb);
+bool libc_cancel_at_once(void *tcb);
 
 /* Kernel registrations (robust list, rseq, clear-tid) belong to the kernel thread; when
  * the main thread's TCB becomes a G's, its kernel thread gets another TCB for them.

@@ -35,6 +35,8 @@ static void attention(struct g *gp)
     st_rlx(&gp->attention, false);
     sched_attention(gp);
     signal_attention(gp);
+    if (libc_cancel_at_once(gp->tcb))
+        pthread_testcancel();
 }
 
 bool posix_start(void)

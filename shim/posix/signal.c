@@ -80,7 +80,7 @@ void signal_keep_altstack(struct g *gp, const stack_t *set)
 
 void signal_attention(struct g *gp)
 {
-    uint64_t set = xchg_ar(&gp->sigpend, 0);
+    uint64_t blocked = gp->sigmask, set = and_ar(&gp->sigpend, blocked) & ~blocked;
     for (; set != 0; set &= set - 1)
         os_tgkill(os_gettid(), __builtin_ctzll(set) + 1);
 }
@@ -102,7 +102,7 @@ EXPORT int pthread_kill(pthread_t t, int sig)
     st_rel(&gp->attention, true);
     struct rt_section s;
     rt_enter(&s);
-    park_interrupt(gp);
+    park_interrupt(gp, PARK_BY_SIGNAL);
     rt_exit(&s);
     return 0;
 }

@@ -143,11 +143,11 @@ struct park_waiter {
     struct g *gp;                    /* NULL: a foreign thread */
     uint32_t word;                   /* foreign: futex, 0 asleep, 1 woken */
     bool queued;                     /* under the bucket lock */
-    bool interruptible;
-    uint8_t result;       /* errno value, by whoever dequeued */
-    uintptr_t tag, token; /* of the waiter, of the waker */
-    uint64_t since;       /* TSC at the start, for eventual fairness */
-    uint64_t seq;         /* number of the wait */
+    uint8_t ended_by;                /* PARK_BY_*; own thread before queueing, atomic */
+    uint8_t result;                  /* errno value, by whoever dequeued */
+    uintptr_t tag, token;            /* of the waiter, of the waker */
+    uint64_t since;                  /* TSC at the start, for eventual fairness */
+    uint64_t seq;                    /* number of the wait */
 };
 
 /* --- G ----------------------------------------------------------------------------- */

@@ -91,16 +91,21 @@ int cond_wait(pthread_cond_t *c, pthread_mutex_t *m, struct deadline d)
                          .before_sleep = drop_mutex,
                          .arg = &a,
                          .reason = WAIT_COND,
-                         .requeue_wakes = true};
+                         .requeue_wakes = true,
+                         .ended_by = PARK_BY_SIGNAL | PARK_BY_CANCEL};
     int err = deadline_set(&op, d);
     if (err == EINVAL)
         return err;
     if (err == ETIMEDOUT)
         op.deadline_ns = 0;
+    sync_cancel_point();
     uintptr_t token = 0;
     int result = park_wait(&op, &token);
     err = mutex_relock(m, token);
-    return err != 0 ? err : result;
+    if (result == ECANCELED) /* the mutex is held again, as clean-up handlers expect */
+        sync_cancel_point();
+    /* A handler that ran is a spurious wake-up, which the standard allows. */
+    return err != 0 ? err : result == ETIMEDOUT ? ETIMEDOUT : 0;
 }
 
 struct wake_arg {

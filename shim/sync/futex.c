@@ -44,7 +44,7 @@ static long wait_word(uint32_t *word, uint32_t val, uint32_t bits, struct deadli
                          .arg = &w,
                          .tag = bits,
                          .reason = WAIT_FUTEX,
-                         .interruptible = true};
+                         .ended_by = PARK_BY_SIGNAL};
     if (bits == 0 || ((uintptr_t)word & 3) != 0)
         return -EINVAL;
     int err = deadline_set(&op, d);

@@ -64,18 +64,25 @@ static void reap(struct g *gp, void **ret)
 
 int join_wait(struct g *gp, void **ret, struct deadline d)
 {
-    struct park_op op = {
-        .key = &gp->join, .validate = not_exited, .arg = &gp->join, .reason = WAIT_JOIN};
+    struct park_op op = {.key = &gp->join,
+                         .validate = not_exited,
+                         .arg = &gp->join,
+                         .reason = WAIT_JOIN,
+                         .ended_by = PARK_BY_SIGNAL | PARK_BY_CANCEL};
     int err = claim(gp);
     if (err != 0)
         return err;
     if (not_exited(&gp->join)) {
         err = deadline_set(&op, d);
-        while (err == 0 && not_exited(&gp->join))
-            err = park_wait(&op, NULL) == ETIMEDOUT ? ETIMEDOUT : 0;
+        while (err == 0 && not_exited(&gp->join)) {
+            err = park_wait(&op, NULL);
+            err = err == ETIMEDOUT || err == ECANCELED ? err : 0;
+        }
     }
     if (err != 0 && not_exited(&gp->join)) {
         unclaim(gp);
+        if (err == ECANCELED)
+            sync_cancel_point();
         return err;
     }
     reap(gp, ret);

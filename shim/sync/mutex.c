@@ -57,8 +57,11 @@ static bool spin_for(unsigned *word)
 
 static int lock_word(unsigned *word, struct deadline d)
 {
-    struct park_op op = {
-        .key = word, .validate = still_held, .arg = word, .reason = WAIT_MUTEX};
+    struct park_op op = {.key = word,
+                         .validate = still_held,
+                         .arg = word,
+                         .reason = WAIT_MUTEX,
+                         .ended_by = PARK_BY_SIGNAL};
     if (spin_for(word))
         return 0;
     bool armed = false;

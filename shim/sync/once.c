@@ -54,6 +54,7 @@ int once_run(pthread_once_t *once, void (*fn)(void))
                          .validate = still_busy,
                          .arg = word,
                          .reason = WAIT_ONCE,
+                         .ended_by = PARK_BY_SIGNAL,
                          .clock = CLOCK_MONOTONIC,
                          .deadline_ns = RT_FOREVER};
     for (;;) {

@@ -21,6 +21,8 @@
 
 #include <errno.h>
 
+#include "shim/libc/libc.h"
+
 struct bucket {
     struct rt_lock lock;
     struct park_waiter *head, *tail;
@@ -183,13 +185,14 @@ static void on_timeout(struct g *gp, uint64_t seq)
         rt_ready(gp, false);
 }
 
-bool park_interrupt(struct g *gp)
+void park_interrupt(struct g *gp, uint8_t by)
 {
     struct park_waiter *w = &gp->waiter;
-    if (!ld_rlx(&w->interruptible) || !take_off(w, ld_rlx(&w->seq), EINTR))
-        return false;
-    rt_ready(gp, false);
-    return true;
+    fence_sc(); /* MO: [P5] "reason; fence; load queued" */
+    if ((ld_rlx(&w->ended_by) & by) == 0)
+        return;
+    if (take_off(w, ld_rlx(&w->seq), by == PARK_BY_SIGNAL ? EINTR : ECANCELED))
+        rt_ready(gp, false);
 }
 
 /* --- waiting -------------------------------------------------------------------------- */
@@ -205,7 +208,7 @@ static bool enqueue(struct park_waiter *w, struct park_op *op)
         w->token = 0;
         w->result = 0;
         w->seq++;
-        w->interruptible = op->interruptible;
+        st_rlx(&w->ended_by, op->ended_by);
         if (op->since == 0)
             op->since = arch_cycles();
         w->since = op->since;
@@ -215,8 +218,21 @@ static bool enqueue(struct park_waiter *w, struct park_op *op)
     return go;
 }
 
+/* Did a reason to end the wait come before we were queued?  Then nobody else will tell. */
+static void look_for_reason(struct g *gp, const struct park_op *op)
+{
+    fence_sc(); /* MO: [P5] "queued; fence; load reason" */
+    if ((op->ended_by & PARK_BY_SIGNAL) != 0 &&
+        (ld_rlx(&gp->sigpend) & ~gp->sigmask) != 0)
+        park_interrupt(gp, PARK_BY_SIGNAL);
+    else if ((op->ended_by & PARK_BY_CANCEL) != 0 && libc_cancel_pending(gp->tcb))
+        park_interrupt(gp, PARK_BY_CANCEL);
+}
+
 static void sleep_g(struct g *gp, const struct park_op *op)
 {
+    if (op->ended_by != 0)
+        look_for_reason(gp, op);
     bool timed = op->deadline_ns != RT_FOREVER;
     if (timed)
         rt_timer_start(gp, op->clock, op->deadline_ns, on_timeout, gp->waiter.seq);
@@ -233,7 +249,7 @@ static void sleep_foreign(struct park_waiter *w, const struct park_op *op)
                     : os_futex_wait(&w->word, 0, op->deadline_ns);
         if (ld_acq(&w->word) != 0) /* MO: acquire <- [P4] release in wake_up */
             return;
-        if (r != -ETIMEDOUT && !(r == -EINTR && op->interruptible))
+        if (r != -ETIMEDOUT && !(r == -EINTR && (op->ended_by & PARK_BY_SIGNAL) != 0))
             continue;
         struct rt_section s;
         rt_enter_foreign(&s); /* a handler must not find us holding a bucket */

@@ -14,6 +14,8 @@
 
 #include "shim/rt/rt.h"
 
+enum { PARK_BY_SIGNAL = 1, PARK_BY_CANCEL = 2 };
+
 /* What to wait for. */
 struct park_op {
     const void *key;
@@ -26,7 +28,7 @@ struct park_op {
     int clock;           /* of the deadline: CLOCK_MONOTONIC or CLOCK_REALTIME */
     int64_t deadline_ns; /* absolute; RT_FOREVER = none */
     enum wait_reason reason;
-    bool interruptible; /* a signal handler ends the wait with EINTR */
+    uint8_t ended_by; /* PARK_BY_*: what else ends the wait, with EINTR or ECANCELED */
     uint64_t since; /* out: TSC at the first wait with this op, kept over further ones, so
                           * that whoever loses a race for a lock again and again grows old */
     bool
@@ -35,7 +37,8 @@ struct park_op {
 
 /* park_wait - sleep until woken.                                            [G] foreign
  * Returns 0 woken (token in *token unless NULL) | EAGAIN validate refused | ETIMEDOUT |
- * EINTR.  before_sleep has run unless EAGAIN.
+ * EINTR a signal was sent to this thread; its handler has run | ECANCELED a cancellation is
+ * pending and enabled; the caller acts on it.  before_sleep has run unless EAGAIN.
  * Order: everything before the wake happens-before the return. [G1]
  * errno: preserved.  Allocates nothing. */
 int park_wait(struct park_op *op, uintptr_t *token);
@@ -79,8 +82,10 @@ struct park_move {
 };
 size_t park_requeue(const void *from, const void *to, struct park_move *mv);
 
-/* park_interrupt - end GP's wait with EINTR if it is in an interruptible one. */
-bool park_interrupt(struct g *gp);
+/* park_interrupt - end GP's wait if it can be ended BY a signal or a cancellation.  The caller
+ * has made the reason visible before (g.sigpend, the cancellation word): a G that is about to
+ * wait looks for it after it has queued itself. */
+void park_interrupt(struct g *gp, uint8_t by);
 
 /* park_room - make the table fit for N threads. [any], outside sections */
 void park_room(size_t n);

@@ -106,7 +106,8 @@ static void settle(pthread_rwlock_t *l, unsigned release);
 
 static int enter(pthread_rwlock_t *l, struct deadline d, bool write)
 {
-    struct park_op op = {.key = l, .arg = l, .reason = WAIT_RWLOCK};
+    struct park_op op = {
+        .key = l, .arg = l, .reason = WAIT_RWLOCK, .ended_by = PARK_BY_SIGNAL};
     op.validate = write ? writer_sleeps : reader_sleeps;
     op.tag = write ? TAG_WRITER : TAG_READER;
     bool armed = false;

@@ -61,13 +61,14 @@ int sync_sem_wait(sem_t *s, struct deadline d)
         return err;
     if (libc_sem_is_shared(s))
         return pshared_sem_wait(s, d);
+    sync_cancel_point();
     if (likely(try_take(word)))
         return 0;
     struct park_op op = {.key = word,
                          .validate = still_zero,
                          .arg = word,
                          .reason = WAIT_SEM,
-                         .interruptible = true};
+                         .ended_by = PARK_BY_SIGNAL | PARK_BY_CANCEL};
     err = deadline_set(&op, d);
     if (err != 0)
         return err;
@@ -79,6 +80,8 @@ int sync_sem_wait(sem_t *s, struct deadline d)
         if (err == EAGAIN) {
             if (try_take(word))
                 return 0;
+        } else if (err == ECANCELED) {
+            sync_cancel_point();
         } else if (err != 0) {
             return err;
         }

@@ -15,7 +15,11 @@ int sync_sleep(clockid_t clock, int64_t deadline_ns)
                          .clock = clock,
                          .deadline_ns = deadline_ns,
                          .reason = WAIT_SLEEP,
-                         .interruptible = true};
-    int err = park_wait(&op, NULL);
+                         .ended_by = PARK_BY_SIGNAL | PARK_BY_CANCEL};
+    int err;
+    do {
+        sync_cancel_point();
+        err = park_wait(&op, NULL);
+    } while (err == ECANCELED);
     return err == ETIMEDOUT ? 0 : err;
 }

@@ -41,6 +41,14 @@ static inline bool sync_alone(void)
     return __libc_single_threaded;
 }
 
+/* sync_cancel_point - act on a pending cancellation, if enabled: does not return then. */
+static inline void sync_cancel_point(void)
+{
+    struct g *gp = rt_self();
+    if (gp != NULL && unlikely(libc_cancel_pending(gp->tcb)))
+        pthread_testcancel();
+}
+
 /* --- mutex.c --- */
 int mutex_lock_slow(pthread_mutex_t *m, struct deadline d);
 int mutex_lock_kind(pthread_mutex_t *m, struct deadline d);

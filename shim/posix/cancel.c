@@ -1,0 +1,29 @@
+/* cancel.c - pthread_cancel.
+ *
+ * State, type and the request itself are libc's, in the thread's TCB; so pthread_setcancelstate,
+ * _setcanceltype, _testcancel, clean-up handlers and the unwinding are libc's own code.  What it
+ * cannot do is reach a thread that waits in our scheduler: the parking lot ends its wait with
+ * ECANCELED, and the wait acts as the cancellation point that it is (sync_cancel_point).
+ */
+#include "shim/posix/posix.h"
+
+EXPORT int pthread_cancel(pthread_t t)
+{
+    struct g *gp = posix_g(t);
+    struct rt_section s;
+    if (gp == NULL)
+        return REAL(pthread_cancel)(t);
+    if ((ld_acq(&gp->join) & (JOIN_EXITED | JOIN_GONE)) != 0) /* [J1] */
+        return 0;
+    libc_cancel_request(gp->tcb);
+    if (gp == rt_self()) {
+        if (libc_cancel_at_once(gp->tcb))
+            pthread_testcancel();
+        return 0;
+    }
+    st_rel(&gp->attention, true);
+    rt_enter(&s);
+    park_interrupt(gp, PARK_BY_CANCEL);
+    rt_exit(&s);
+    return 0;
+}
