@@ -10,7 +10,7 @@
 #   make deps            install the Debian packages that the targets above need
 #
 # A second compiler: make CC=clang O=.build-clang.  Parts of check by name: check-unit,
-# check-conform, check-stress, check-apps, check-clang.  V=1 shows the commands.
+# check-conform, check-env, check-stress, check-apps, check-clang.  V=1 shows the commands.
 
 O        ?= .build
 PREFIX   ?= /usr/local
@@ -198,13 +198,15 @@ SOAK_SECONDS   ?= 600
 check: deps-check
 	+$(Q)$(MAKE) --no-print-directory check-steps
 
-.PHONY: check-steps check-clang check-unit check-conform check-stress check-apps
+.PHONY: check-steps check-clang check-unit check-conform check-env check-stress \
+    check-apps
 check-steps:
 	+$(Q)$(MAKE) --no-print-directory tests
 	+$(Q)$(MAKE) --no-print-directory check-clang
 	+$(Q)$(MAKE) --no-print-directory lint-steps
 	+$(Q)$(MAKE) --no-print-directory check-unit
 	+$(Q)$(MAKE) --no-print-directory check-conform
+	+$(Q)$(MAKE) --no-print-directory check-env
 	+$(Q)$(MAKE) --no-print-directory check-stress
 	+$(Q)$(MAKE) --no-print-directory check-apps
 	@echo 'check: everything passed'
@@ -218,6 +220,10 @@ check-unit: $(UNIT)
 
 check-conform: tests
 	$(Q)if [ -x $(O)/driver ]; then $(TEST_ENV) $(O)/driver $(DRIVER_FLAGS); fi
+
+# Settings, limits, other preloads: what is seen from outside a process.
+check-env: all
+	$(Q)$(TEST_ENV) compat-tests/env/run.sh
 
 check-stress: all $(STRESS)
 	$(Q)for t in $(STRESS); do for p in $(STRESS_PROCS); do \

@@ -11,9 +11,9 @@
 # A step passes when the preloaded command gives the same standard output (checksum) and
 # the same exit status as the native one. Options of step:
 #
-#   -t SECONDS   give up after so long (default 120); the whole session is killed, it
-#   fails -f FUNCTION  reduce the output before it is compared: FUNCTION reads the output
-#                on stdin and may look into the directory $RUN_DIR, where the command ran
+#   -t SECONDS   give up after so long (default 120): the whole session is killed, it fails
+#   -f FUNCTION  reduce the output before it is compared: FUNCTION reads the output on
+#                stdin and may look into the directory $RUN_DIR, where the command ran
 #   -k NAME      keep the native output as file NAME in $IN for later steps
 #   -x           the native run may fail or fall short (that is the point of the program);
 #                the preloaded one has to exit 0
@@ -114,9 +114,9 @@ digest()
 
 table_head()
 {
-    printf '%-34s %4s | %8s %7s %8s | %8s %7s %8s | %6s | %s\n' \
+    printf '%-36s %4s | %8s %7s %8s | %8s %7s %8s | %6s | %s\n' \
         "" "" native kernel peak gshim kernel peak time ""
-    printf '%-34s %4s | %8s %7s %8s | %8s %7s %8s | %6s | %s\n' \
+    printf '%-36s %4s | %8s %7s %8s | %8s %7s %8s | %6s | %s\n' \
         program P seconds threads "RSS MB" seconds threads "RSS MB" ratio "output"
     printf '%s\n' "$(printf '%*s' 118 '' | tr ' ' -)"
 }
@@ -140,8 +140,9 @@ show_failure()
     local dir=$1
     say "    command: $2"
     say "    its last output is below, all of it in $dir"
-    { tail -n 5 "$dir/out"; tail -n 15 "$dir/err"; } 2> /dev/null | cut -c 1-200 |
-        sed 's/^/    | /'
+    # Compressed output must not reach the terminal as it is.
+    { tail -n 5 "$dir/out"; tail -n 15 "$dir/err"; } 2> /dev/null | tail -c 8000 |
+        cat -v | cut -c 1-150 | sed 's/^/    | /'
 }
 
 # verdict NATIVE_DIR DIR - sets $word, and is true when the step passed.
@@ -206,7 +207,7 @@ step()
             echo "fail $title (P=$procs): $word" >> "$APP_WORK/results"
             failed=1
         fi
-        printf '%-34s %4s | %s | %s | %6s | %s\n' "$title" "$procs" \
+        printf '%-36s %4s | %s | %s | %6s | %s\n' "$title" "$procs" \
             "$(columns "$dir/native/stats")" "$(columns "$dir/$procs/stats")" \
             "$(ratio "$dir/native/stats" "$dir/$procs/stats")" "$word"
         case $word in

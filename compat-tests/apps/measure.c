@@ -173,7 +173,7 @@ static void watch(pid_t child, double give_up_s, const sigset_t *blocked,
             r->max_threads = threads;
         if (now_s() > give_up_s || stop) {
             r->timed_out = true;
-            clean_up(child);
+            /* Itself first, so that its usage is not lost; main cleans up the rest. */
             kill(child, SIGKILL);
             wait4(child, &r->status, 0, &r->usage);
             return;

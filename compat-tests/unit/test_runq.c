@@ -1,9 +1,9 @@
 /* test_runq.c - shim/rt/runq.c: the ring of a P, runnext, overflow, stealing, and the
  * global queue.
  *
- * The Gs here are bare memory: a run queue looks at nothing but their link.  The stress at
- * the end is the property that counts: with one owner that fills its queue and three thieves
- * that rob it and each other, every G comes out exactly once.
+ * The Gs here are bare memory: a run queue looks at nothing but their link.  The stress
+ * at the end is the property that counts: with one owner that fills its queue and three
+ * thieves that rob it and each other, every G comes out exactly once.
  */
 #include <criterion/criterion.h>
 
@@ -48,7 +48,7 @@ static size_t number(const struct g *gp)
     return gp != NULL ? (size_t)(gp - gs) : SIZE_MAX;
 }
 
-/* --- ring ----------------------------------------------------------------------------- */
+/* --- ring --------------------------------------------------------------------------- */
 
 Test(runq, ring_is_first_in_first_out, .init = two_ps)
 {
@@ -83,7 +83,7 @@ Test(runq, empty_sees_ring_and_runnext, .init = two_ps)
     cr_assert(runq_empty(p0));
 }
 
-/* --- runnext -------------------------------------------------------------------------- */
+/* --- runnext ------------------------------------------------------------------------ */
 
 Test(runq, runnext_goes_first_and_the_former_to_the_tail, .init = two_ps)
 {
@@ -95,7 +95,8 @@ Test(runq, runnext_goes_first_and_the_former_to_the_tail, .init = two_ps)
     cr_assert_null(runq_get(p0));
 }
 
-/* Two Gs that ready each other stay in runnext; the ring must get its turn all the same. */
+/* Two Gs that ready each other stay in runnext; the ring must get its turn none the less,
+ * and soon. */
 Test(runq, runnext_cannot_starve_the_ring, .init = two_ps)
 {
     int picks = 0;
@@ -123,7 +124,7 @@ Test(runq, runnext_alone_is_always_found, .init = two_ps)
     }
 }
 
-/* --- overflow to the global queue ------------------------------------------------------- */
+/* --- overflow to the global queue --------------------------------------------------- */
 
 Test(runq, full_ring_gives_half_away, .init = two_ps)
 {
@@ -152,7 +153,7 @@ Test(runq, runnext_pushed_out_onto_a_full_ring, .init = two_ps)
     cr_assert_eq(runq_get(p0), &gs[RT_RING + 1]);
 }
 
-/* --- stealing --------------------------------------------------------------------------- */
+/* --- stealing ----------------------------------------------------------------------- */
 
 /* The larger half of the victim's, the oldest; the last of them is run at once. */
 Test(runq, steal_takes_the_older_half, .init = two_ps)
@@ -203,8 +204,8 @@ static void *tick(void *arg)
     return NULL;
 }
 
-/* A P that switches all the time keeps its runnext; one that runs a single G for long does
- * not.  The ticking thread may lose its CPU now and then, so it is asked more than once. */
+/* A P that switches all the time keeps its runnext; one that runs a single G for long
+ * does not.  The ticking thread may lose its CPU, so the thief tries more than once. */
 Test(runq, runnext_of_a_busy_switcher_is_left, .init = two_ps, .timeout = 30)
 {
     static struct m owner;
@@ -228,7 +229,7 @@ Test(runq, runnext_of_a_busy_switcher_is_left, .init = two_ps, .timeout = 30)
     cr_assert_eq(refused, 10);
 }
 
-/* --- global queue ------------------------------------------------------------------------- */
+/* --- global queue ------------------------------------------------------------------- */
 
 static void put_global(size_t from, size_t n)
 {
@@ -293,7 +294,7 @@ Test(globq, last_one, .init = two_ps)
     cr_assert_eq(globq_get(p0, 1), &gs[1], "the queue is in order after it was empty");
 }
 
-/* --- stress --------------------------------------------------------------------------------- */
+/* --- stress ------------------------------------------------------------------------- */
 
 static uint32_t taken[MANY]; /* how often each G came out; atomic */
 static uint32_t ntaken;      /* atomic */

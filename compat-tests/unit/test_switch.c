@@ -1,8 +1,8 @@
 /* test_switch.c - arch/: contexts, switching between them, what is saved and what not.
  *
- * Code on a context of its own records what it finds; the test judges it afterwards, on its
- * own stack.  Each test runs twice, with the two ways there are to load the thread pointer
- * (an instruction, or a system call where the kernel does not allow it).
+ * Code on a context of its own records what it finds; the test judges it afterwards, on
+ * its own stack.  Each test runs twice, with the two ways there are to load the thread
+ * pointer (an instruction, or a system call where the kernel does not allow it).
  */
 #include <criterion/criterion.h>
 #include <criterion/parameterized.h>
@@ -19,11 +19,11 @@ static struct arch_ctx here, there;
 
 /* Parameter: HWCAP2 bits that arch_init may see. */
 #define SWITCH_TEST(name) ParameterizedTest(unsigned long *hwcap_mask, switch, name)
-#define SWITCH_PARAMETERS(name)                                                            \
-    ParameterizedTestParameters(switch, name)                                              \
-    {                                                                                      \
-        static unsigned long masks[] = {~0ul, 0ul};                                        \
-        return cr_make_param_array(unsigned long, masks, 2);                               \
+#define SWITCH_PARAMETERS(name)                                                          \
+    ParameterizedTestParameters(switch, name)                                            \
+    {                                                                                    \
+        static unsigned long masks[] = {~0ul, 0ul};                                      \
+        return cr_make_param_array(unsigned long, masks, 2);                             \
     }
 
 static void begin(const unsigned long *hwcap_mask, arch_entry_fn *entry, void *arg)
@@ -43,7 +43,7 @@ static void *go_back(void *cookie)
     return arch_switch(&there, &here, cookie);
 }
 
-/* --- cookies ---------------------------------------------------------------------------- */
+/* --- cookies ------------------------------------------------------------------------ */
 
 static uintptr_t seen[8];
 static size_t nseen;
@@ -67,7 +67,7 @@ SWITCH_TEST(cookies_pass_both_ways)
     cr_assert(seen[0] == 11 && seen[1] == 1 && seen[2] == 2 && seen[3] == 3);
 }
 
-/* --- stack alignment ---------------------------------------------------------------------- */
+/* --- stack alignment ---------------------------------------------------------------- */
 
 static uintptr_t frame;
 static float sums[4];
@@ -99,7 +99,7 @@ SWITCH_TEST(stack_is_aligned_at_entry)
     }
 }
 
-/* --- registers ------------------------------------------------------------------------------ */
+/* --- registers ---------------------------------------------------------------------- */
 
 static void scramble_for_ever(void *arg, void *cookie);
 
@@ -109,7 +109,8 @@ static __attribute__((noinline)) uint64_t hold_values(uint64_t seed, void *(*go)
     uint64_t v[12], sum = 0;
     for (uint64_t i = 0; i < 12; i++)
         v[i] = seed * (i + 3) ^ (seed << i);
-#define KEEP __asm__ volatile("" : "+r"(v[0]), "+r"(v[1]), "+r"(v[2]), "+r"(v[3]), "+r"(v[4]))
+#define KEEP                                                                             \
+    __asm__ volatile("" : "+r"(v[0]), "+r"(v[1]), "+r"(v[2]), "+r"(v[3]), "+r"(v[4]))
     for (int turn = 0; turn < 50; turn++) {
         KEEP;
         go((void *)seed);
@@ -141,8 +142,8 @@ SWITCH_TEST(live_values_survive)
 }
 
 #if defined(__x86_64__)
-/* void *switch_with(from, to, cookie, const long in[6], long out[6]) - arch_switch with IN
- * in rbx rbp r12 r13 r14 r15, and what is in them afterwards. */
+/* switch_with - arch_switch with IN in rbx rbp r12 r13 r14 r15; OUT: what is in them
+ * afterwards. */
 void *switch_with(struct arch_ctx *from, const struct arch_ctx *to, void *cookie,
                   const long in[6], long out[6]);
 __asm__(".text\n"
@@ -203,7 +204,7 @@ SWITCH_TEST(frame_pointers_end)
 }
 #endif
 
-/* --- floating-point control --------------------------------------------------------------------- */
+/* --- floating-point control --------------------------------------------------------- */
 
 static volatile double one = 1, three = 3;
 static volatile long double one_l = 1, three_l = 3;
@@ -284,7 +285,7 @@ SWITCH_TEST(traps_are_inherited_and_kept)
     cr_assert_eq(seen[1], FE_OVERFLOW);
 }
 
-/* --- thread pointer ------------------------------------------------------------------------------ */
+/* --- thread pointer ----------------------------------------------------------------- */
 
 static __thread int own = 5;
 
@@ -334,7 +335,7 @@ SWITCH_TEST(thread_pointer_is_switched)
     cr_assert_eq(now, (uintptr_t)tcb);
 }
 
-/* --- unwinding ------------------------------------------------------------------------------------ */
+/* --- unwinding ---------------------------------------------------------------------- */
 
 enum { FRAMES = 64 };
 
@@ -388,7 +389,7 @@ SWITCH_TEST(unwinding_ends)
     cr_assert_leq(seen[1], 4);
 }
 
-/* --- many ------------------------------------------------------------------------------------------- */
+/* --- many --------------------------------------------------------------------------- */
 
 enum { RING = 100, LAPS = 2000 };
 

@@ -1,8 +1,9 @@
 /* test_timer.c - shim/rt/timer.c: the heaps of timers.
  *
- * Monotonic timers fire by the time that rt_timers_run is given, so most of this runs on a
- * clock of its own that jumps; only real-time timers and the race at the end look at a real
- * one.  The Gs are bare memory, and without an M: rt_timer_start then picks the P by tid.
+ * Monotonic timers fire by the time that rt_timers_run is given, so most of this runs on
+ * a clock of its own that jumps; only real-time timers and the race at the end look at a
+ * real one.  The Gs are bare memory, and without an M: rt_timer_start then picks the P by
+ * tid.
  */
 #include <criterion/criterion.h>
 
@@ -69,7 +70,7 @@ static uint32_t next_random(uint32_t below)
     return rng % below;
 }
 
-/* --- one heap --------------------------------------------------------------------------- */
+/* --- one heap ----------------------------------------------------------------------- */
 
 Test(timer, none, .init = one_p)
 {
@@ -143,7 +144,7 @@ Test(timer, next_follows_the_earliest, .init = many_ps)
     cr_assert_eq(rt_timers_next(1), RT_FOREVER);
 }
 
-/* --- callbacks that use timers ------------------------------------------------------------ */
+/* --- callbacks that use timers ------------------------------------------------------ */
 
 static void restart_self(struct g *gp, uint64_t seq)
 {
@@ -180,7 +181,7 @@ Test(timer, new_wait_has_a_new_number, .init = one_p)
     cr_assert_eq(fired[1].seq, 42);
 }
 
-/* --- against a model -------------------------------------------------------------------------- */
+/* --- against a model ---------------------------------------------------------------- */
 
 static struct model {
     bool on;
@@ -235,7 +236,7 @@ Test(timer, thousands_started_and_stopped_at_random, .init = many_ps, .timeout =
     }
 }
 
-/* --- real time ---------------------------------------------------------------------------------- */
+/* --- real time ---------------------------------------------------------------------- */
 
 static const int64_t SECOND = 1000000000;
 
@@ -249,7 +250,8 @@ Test(timer, wall_clock_past_and_future, .init = many_ps)
     int64_t wall = os_wall_ns();
 
     for (size_t i = 0; i < 1000; i++)
-        start_wall(i, i % 2 != 0 ? wall - (int64_t)i : wall + 3600 * SECOND + (int64_t)i, i);
+        start_wall(i, i % 2 != 0 ? wall - (int64_t)i : wall + 3600 * SECOND + (int64_t)i,
+                   i);
     cr_assert_eq(sched.ntimers_wall, 1000);
     run_at(0); /* monotonic time has no say */
     for (size_t i = 0; i < 1000; i++)
@@ -297,7 +299,7 @@ Test(timer, clocks_do_not_mix, .init = one_p)
     cr_assert_eq(sched.allp[0]->heap[1].n, 0);
 }
 
-/* --- start and stop against a thread that fires ---------------------------------------------------- */
+/* --- start and stop against a thread that fires ------------------------------------- */
 
 enum { OWNERS = 3, WAITS = 4000 };
 
@@ -323,7 +325,7 @@ static void *runner(void *arg)
     return NULL;
 }
 
-/* One wait after the other, as a G does; every other one is not stopped before it fired. */
+/* One wait after the other, as a G does; every other one is stopped after it fired. */
 static void *owner(void *arg)
 {
     struct g *gp = arg;
@@ -354,7 +356,8 @@ Test(timer, stop_races_with_firing, .init = many_ps, .timeout = 60)
     for (size_t i = 0; i < OWNERS; i++)
         for (size_t seq = 1; seq <= WAITS; seq++) {
             cr_assert_leq(race_fired[i][seq], 1, "wait %zu fired twice", seq);
-            cr_assert(seq % 2 != 0 || race_fired[i][seq] == 1, "wait %zu did not fire", seq);
+            cr_assert(seq % 2 != 0 || race_fired[i][seq] == 1, "wait %zu did not fire",
+                      seq);
         }
     for (size_t i = 0; i < NS; i++)
         cr_assert_eq(sched.allp[i]->heap[0].n, 0);

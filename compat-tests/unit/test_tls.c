@@ -1,8 +1,8 @@
 /* test_tls.c - shim/libc/glibc.c: libc identities, made, run on, used again; and a libc
  * that is not as expected is refused.
  *
- * An identity is tried as the runtime uses it: code runs on it after arch_switch and leaves
- * what it found in a record, which the test judges on its own stack.
+ * An identity is tried as the runtime uses it: code runs on it after arch_switch and
+ * leaves what it found in a record, which the test judges on its own stack.
  *
  * To show refusals this program stands between glibc.c and the C library: its dlvsym and
  * gnu_get_libc_version can hide or bend one fact at a time.
@@ -25,7 +25,7 @@
 
 enum { FIRST_TID = 1 << 23 };
 
-/* --- between glibc.c and libc ------------------------------------------------------------ */
+/* --- between glibc.c and libc ------------------------------------------------------- */
 
 static const char *hidden, *bent;      /* names of symbols, NULL: none */
 static uint32_t bent_words[3];         /* what BENT shows instead of its descriptor */
@@ -51,7 +51,7 @@ const char *gnu_get_libc_version(void)
     return version_now != NULL ? version_now : real();
 }
 
-/* --- running on an identity --------------------------------------------------------------- */
+/* --- running on an identity --------------------------------------------------------- */
 
 struct run {
     void (*fn)(void *);
@@ -85,7 +85,7 @@ static void run_on(void *tcb, void (*fn)(void *), void *arg)
     cr_assert(r.done);
 }
 
-/* --- probe ---------------------------------------------------------------------------------- */
+/* --- probe -------------------------------------------------------------------------- */
 
 Test(tls, probe_accepts_this_libc)
 {
@@ -117,14 +117,22 @@ static void expect_refusal(const char *what)
 Test(tls, refuses_without_a_private_name)
 {
     static const char *const names[] = {
-        "_dl_allocate_tls",         "_dl_deallocate_tls",
-        "_dl_get_tls_static_info",  "__call_tls_dtors",
-        "__ctype_init",             "_rtld_global",
-        "__pthread_keys",           "__resp",
-        "_thread_db_pthread_tid",   "_thread_db_pthread_list",
-        "_thread_db_list_t_next",   "_thread_db_sizeof_pthread",
-        "_thread_db_pthread_dtvp",  "_thread_db_sizeof_pthread_key_data",
-        "_thread_db_dtv_dtv",       "_thread_db_pthread_specific",
+        "_dl_allocate_tls",
+        "_dl_deallocate_tls",
+        "_dl_get_tls_static_info",
+        "__call_tls_dtors",
+        "__ctype_init",
+        "_rtld_global",
+        "__pthread_keys",
+        "__resp",
+        "_thread_db_pthread_tid",
+        "_thread_db_pthread_list",
+        "_thread_db_list_t_next",
+        "_thread_db_sizeof_pthread",
+        "_thread_db_pthread_dtvp",
+        "_thread_db_sizeof_pthread_key_data",
+        "_thread_db_dtv_dtv",
+        "_thread_db_pthread_specific",
     };
 
     init_libc();
@@ -176,7 +184,8 @@ ParameterizedTest(struct bent_row *row, tls, refuses_a_layout_that_is_not_there)
 
 Test(tls, refuses_other_versions)
 {
-    static const char *const bad[] = {"2.33", "2.2", "1.99", "3.0", "2", "", "musl 1.2.4"};
+    static const char *const bad[] = {"2.33", "2.2", "1.99",      "3.0",
+                                      "2",    "",    "musl 1.2.4"};
 
     init_libc();
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
@@ -203,7 +212,7 @@ Test(tls, refuses_a_tcb_that_is_none)
     cr_expect_not_null((void *)(uintptr_t)libc_probe(copy, false), "not the kernel's");
 }
 
-/* --- a fresh identity ---------------------------------------------------------------------------- */
+/* --- a fresh identity --------------------------------------------------------------- */
 
 static __thread int number = 42;
 static __thread char text[100] = "image";
@@ -236,7 +245,7 @@ Test(tls, fresh_identity_has_the_initial_image)
     expect_image(tcb);
     cr_assert_eq((uintptr_t)in_identity(tcb, zeros) % 64, 0, "aligned");
     cr_assert_eq(*libc_tid_word(tcb), FIRST_TID);
-    cr_assert_eq(*libc_cancel_word(tcb), 0);
+    cr_assert(!libc_cancel_pending(tcb));
     cr_assert(number == 1 && zeros[49] == 1 && errno == EDOM, "ours are untouched");
 }
 
@@ -310,7 +319,7 @@ Test(tls, libc_works_on_it)
     cr_assert_eq(*(int *)in_identity(tcb, &number), 43);
 }
 
-/* --- many identities ------------------------------------------------------------------------------- */
+/* --- many identities ---------------------------------------------------------------- */
 
 enum { CROWD = 200, TURNS = 20 };
 
@@ -367,7 +376,7 @@ Test(tls, identities_do_not_mix)
     cr_assert_eq(number, 42);
 }
 
-/* --- used again -------------------------------------------------------------------------------------- */
+/* --- used again --------------------------------------------------------------------- */
 
 static void leave_traces(void *arg)
 {
@@ -377,7 +386,7 @@ static void leave_traces(void *arg)
     memset(zeros, 0xff, sizeof zeros);
     *block = malloc(777);
     free(*block);
-    *libc_cancel_word((void *)arch_tp()) = 4;
+    libc_cancel_request((void *)arch_tp());
     errno = EPIPE;
 }
 
@@ -395,10 +404,11 @@ Test(tls, reuse_resets_the_programs_part_and_keeps_libcs)
         char *first = NULL, *second = NULL;
         run_on(tcb, leave_traces, &first);
         cr_assert_eq(*(int *)in_identity(tcb, &number), 7);
+        cr_assert(libc_cancel_pending(tcb));
         cr_assert_eq(libc_tcb_reuse(tcb, FIRST_TID + lap), 0);
         expect_image(tcb);
         cr_assert_eq(*libc_tid_word(tcb), FIRST_TID + lap);
-        cr_assert_eq(*libc_cancel_word(tcb), 0);
+        cr_assert(!libc_cancel_pending(tcb));
         run_on(tcb, allocate_again, &second);
         cr_assert_not_null(second);
         cr_assert_eq(first, second, "malloc's cache of the thread was lost");
@@ -429,7 +439,7 @@ Test(tls, libc_works_after_reuse)
     }
 }
 
-/* --- the end of a thread -------------------------------------------------------------------------------- */
+/* --- the end of a thread ------------------------------------------------------------ */
 
 static pthread_key_t key, stubborn;
 static int key_calls, stubborn_calls, dtor_calls, bodies;
@@ -530,5 +540,67 @@ Test(tls, no_key_survives_into_the_next_thread)
         bodies = 0;
         run_on(tcb, keys_are_unset, keys);
         cr_assert_eq(bodies, 0);
+    }
+}
+
+/* --- cancellation ----------------------------------------------------------------------- */
+
+/* Leaves its state as the next thread must not find it. */
+static void cancel_states(void *arg)
+{
+    bool *ok = arg;
+    void *self = (void *)arch_tp();
+    int old;
+    ok[0] = !libc_cancel_pending(self) && !libc_cancel_at_once(self);
+    libc_cancel_request(self);
+    ok[1] = libc_cancel_pending(self) && !libc_cancel_at_once(self);
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old);
+    ok[2] = !libc_cancel_pending(self) && old == PTHREAD_CANCEL_ENABLE;
+    pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &old);
+    ok[3] = !libc_cancel_at_once(self) && old == PTHREAD_CANCEL_DEFERRED;
+    pthread_testcancel();
+    ok[4] = true;
+}
+
+Test(tls, cancellation_is_asked_for_and_reset)
+{
+    init_libc();
+    void *tcb = new_identity(FIRST_TID);
+    for (uint32_t lap = 1; lap < 10; lap++) {
+        bool ok[5] = {false};
+        run_on(tcb, cancel_states, ok);
+        for (size_t i = 0; i < 5; i++)
+            cr_assert(ok[i], "lap %u, step %zu", lap, i);
+        cr_assert_not(libc_cancel_pending((void *)arch_tp()));
+        cr_assert_eq(libc_tcb_reuse(tcb, FIRST_TID + lap), 0);
+    }
+}
+
+static void cancel_self(void *arg)
+{
+    bodies++;
+    libc_cancel_request((void *)arch_tp());
+    pthread_testcancel();
+    *(bool *)arg = false; /* not reached */
+}
+
+static void cancelled_thread(void *arg)
+{
+    bool *unwound = arg;
+    *unwound = true;
+    if (libc_thread_run(cancel_self, arg))
+        *unwound = false;
+}
+
+Test(tls, cancellation_unwinds_the_thread)
+{
+    init_libc();
+    void *tcb = new_identity(FIRST_TID);
+    for (uint32_t lap = 1; lap < 10; lap++) {
+        bool unwound = false;
+        run_on(tcb, cancelled_thread, &unwound);
+        cr_assert(unwound);
+        cr_assert_eq(bodies, (int)lap);
+        cr_assert_eq(libc_tcb_reuse(tcb, FIRST_TID + lap), 0);
     }
 }

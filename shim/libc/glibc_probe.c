@@ -110,12 +110,12 @@ static const char *probe_descriptors(void)
     return NULL;
 }
 
+/* Read with care: where the description is wrong, this walks through anything. */
 static bool on_list(void *tcb)
 {
-    void *head = list_head(), *node = head;
-    for (int i = 0; i < 100000; i++) {
-        node = *ptr_at(node, glibc_off.list_t_next.offset);
-        if (node == NULL || node == head)
+    char *head = list_head(), *node = head;
+    for (int i = 0; i < 10000; i++) {
+        if (!os_peek(node + glibc_off.list_t_next.offset, &node, sizeof node) || node == head)
             return false;
         if (node == at(tcb, glibc_off.pthread_list.offset))
             return true;
@@ -153,6 +153,22 @@ static bool probe_mangling(void *tcb)
     return sp - (uintptr_t)&sp_here + 65536 < 131072 && pc - here < 4096;
 }
 
+/* Thread-specific data: an array of pointers to blocks, the first block right before it. */
+static const char *probe_specific(void *tcb)
+{
+    size_t block = glibc_size.pthread_key_data_level2, row = glibc_size.pthread_key_data;
+    uintptr_t specific = glibc_off.pthread_specific.offset;
+    if (row == 0 || block == 0 || block % row != 0 || PTHREAD_KEYS_MAX % (block / row) != 0 ||
+        specific + sizeof(void *) > glibc_size.pthread || specific < block)
+        return "thread-specific data is laid out in an unknown way";
+    glibc_fact.keys_per_block = block / row;
+    glibc_fact.key_blocks = PTHREAD_KEYS_MAX / glibc_fact.keys_per_block;
+    glibc_fact.specific_1st_offset = specific - block;
+    if (*ptr_at(tcb, specific) != at(tcb, glibc_fact.specific_1st_offset))
+        return "thread-specific data is not in the TCB";
+    return NULL;
+}
+
 static const char *probe_fields(void *tcb, bool on_main)
 {
     uintptr_t base = (uintptr_t)tcb;
@@ -171,16 +187,9 @@ static const char *probe_fields(void *tcb, bool on_main)
         *ptr_at(tcb, glibc_fact.robust_offset - 8) != head)
         return "the robust list is not in the TCB";
     glibc_fact.robust_futex_offset = *(long *)at(head, 8);
-    glibc_fact.specific_1st_offset =
-        (uintptr_t)*ptr_at(tcb, glibc_off.pthread_specific.offset) - base;
-    if (glibc_fact.specific_1st_offset >= glibc_size.pthread)
-        return "thread-specific data is not in the TCB";
-    glibc_fact.keys_per_block =
-        glibc_size.pthread_key_data_level2 / glibc_size.pthread_key_data;
-    if (glibc_fact.keys_per_block == 0 ||
-        PTHREAD_KEYS_MAX % glibc_fact.keys_per_block != 0)
-        return "thread-specific data is laid out in an unknown way";
-    glibc_fact.key_blocks = PTHREAD_KEYS_MAX / glibc_fact.keys_per_block;
+    const char *why = probe_specific(tcb);
+    if (why != NULL)
+        return why;
     if (glibc_fact.rseq_offset != 0 &&
         (uintptr_t)glibc_fact.rseq_offset + 32 > glibc_size.pthread)
         return "the rseq area is not in the TCB";

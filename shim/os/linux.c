@@ -15,6 +15,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <time.h>
 
 #include "arch/arch.h"
@@ -27,7 +28,7 @@
 enum { NS_PER_S = 1000000000 };
 
 /* Linux 6.13; not in older headers. */
-enum { OS_MADV_GUARD_INSTALL = 102, OS_MADV_GUARD_REMOVE = 103 };
+enum { OS_MADV_GUARD_INSTALL = 102 };
 
 static int (*clock_fast)(clockid_t, struct timespec *); /* const after os_init */
 static size_t page_size;
@@ -130,19 +131,37 @@ void os_unmap(void *p, size_t bytes)
 int os_guard(void *p, size_t bytes)
 {
     static int no_markers; /* atomic, hint only: set once the kernel refused */
-    if (!ld_rlx(&no_markers)) {
-        long r = SYS3(SYS_madvise, p, bytes, OS_MADV_GUARD_INSTALL);
-        if (r == 0)
-            return 0;
+    if (ld_rlx(&no_markers))
+        return -EINVAL;
+    int r = (int)SYS3(SYS_madvise, p, bytes, OS_MADV_GUARD_INSTALL);
+    if (r != 0)
         st_rlx(&no_markers, 1);
-    }
+    return r;
+}
+
+int os_protect(void *p, size_t bytes)
+{
     return (int)SYS3(SYS_mprotect, p, bytes, PROT_NONE);
 }
 
-void os_unguard(void *p, size_t bytes)
+size_t os_mapping_limit(void)
 {
-    if (SYS3(SYS_madvise, p, bytes, OS_MADV_GUARD_REMOVE) != 0)
-        SYS3(SYS_mprotect, p, bytes, PROT_READ | PROT_WRITE);
+    char buf[32] = {0};
+    size_t n = 0;
+    int fd = os_open_ro("/proc/sys/vm/max_map_count");
+    if (fd >= 0) {
+        os_read(fd, buf, sizeof buf - 1);
+        os_close(fd);
+    }
+    for (const char *c = buf; *c >= '0' && *c <= '9'; c++)
+        n = n * 10 + (size_t)(*c - '0');
+    return n != 0 ? n : 65530; /* the kernel's default */
+}
+
+bool os_peek(const void *p, void *buf, size_t n)
+{
+    struct iovec to = {buf, n}, from = {(void *)(uintptr_t)p, n};
+    return SYS6(SYS_process_vm_readv, os_getpid(), &to, 1, &from, 1, 0) == (long)n;
 }
 
 void os_discard(void *p, size_t bytes)

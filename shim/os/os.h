@@ -38,10 +38,14 @@ int os_futex_wait_wall(uint32_t *word, uint32_t val, int64_t deadline_ns);
 /* os_map - zeroed, unreserved, no huge pages; NULL when refused. */
 void *os_map(size_t bytes);
 void os_unmap(void *p, size_t bytes);
-/* os_guard - make the range fault on any access: guard markers (Linux 6.13, no VMA
- * split), else mprotect.  0 or -errno. */
+/* os_guard - make the range fault on any access by guard markers (Linux 6.13), which split no
+ * mapping.  0 or -errno.  os_protect - the same by mprotect, which costs two mappings. */
 int os_guard(void *p, size_t bytes);
-void os_unguard(void *p, size_t bytes);
+int os_protect(void *p, size_t bytes);
+/* os_mapping_limit - vm.max_map_count. */
+size_t os_mapping_limit(void);
+/* os_peek - copy N bytes from P, which may be anything; false when it cannot be read. */
+bool os_peek(const void *p, void *buf, size_t n);
 void os_discard(void *p, size_t bytes); /* give the pages back, keep the mapping */
 size_t os_page_size(void);
 

@@ -5,9 +5,9 @@
  * What a parked G touches (the end of its stack, TLS, TCB, struct g) lies together at the
  * top: two pages.  A class is a pair (stack size, guard size); its chunks are large unreserved
  * mappings, so a hundred thousand stacks cost a handful of VMAs; guard pages are markers in
- * the page table (Linux 6.13) and split none.  Without markers mprotect is used, and past
- * about 32,000 stacks the kernel's limit of mappings is reached: then stacks go unguarded, and
- * one line on stderr says so.
+ * the page table (Linux 6.13) and split none.  Without markers mprotect is used, for as
+ * many stacks as a quarter of the kernel's limit of mappings (16,000 by default); further
+ * stacks go unguarded, and one line on stderr says so.
  * Blocks stay mapped for the life of the process: a timer or a stale pthread_t may still
  * name a G, and libc has its TCB on a list.  Pages below the top are given back when a
  * thread with a deep stack ends (see g_free).
@@ -86,6 +86,23 @@ static bool add_chunk(struct stack_class *c)
     return true;
 }
 
+/* Without markers each guard costs two mappings; half of what the kernel allows is left for
+ * everybody else, ourselves included. */
+static void protect(char *p, size_t bytes)
+{
+    static size_t budget; /* atomic; 0: not asked yet */
+    if (ld_rlx(&budget) == 0)
+        st_rlx(&budget, os_mapping_limit() / 4 + 1);
+    if (ld_rlx(&budget) > 1 && add_rlx(&budget, (size_t)-1) > 1 && os_protect(p, bytes) == 0)
+        return;
+    st_rlx(&budget, 1);
+    if (!guard_warned) {
+        guard_warned = true;
+        os_log("the kernel's limit of memory mappings is near; further thread stacks have no "
+               "guard page");
+    }
+}
+
 char *stack_block_new(struct stack_class *c)
 {
     rt_lock(&c->lock);
@@ -95,12 +112,8 @@ char *stack_block_new(struct stack_class *c)
         c->bump += c->block_bytes;
     }
     rt_unlock(&c->lock);
-    if (p != NULL && c->guard_bytes != 0 && os_guard(p, c->guard_bytes) != 0 &&
-        !guard_warned) {
-        guard_warned = true;
-        os_log("the kernel's limit of memory mappings is reached; further thread stacks "
-               "have no guard page");
-    }
+    if (p != NULL && c->guard_bytes != 0 && os_guard(p, c->guard_bytes) != 0)
+        protect(p, c->guard_bytes);
     return p;
 }
 
