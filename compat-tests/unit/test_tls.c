@@ -543,7 +543,7 @@ Test(tls, no_key_survives_into_the_next_thread)
     }
 }
 
-/* --- cancellation ----------------------------------------------------------------------- */
+/* --- cancellation ------------------------------------------------------------------- */
 
 /* Leaves its state as the next thread must not find it. */
 static void cancel_states(void *arg)

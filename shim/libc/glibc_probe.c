@@ -115,7 +115,8 @@ static bool on_list(void *tcb)
 {
     char *head = list_head(), *node = head;
     for (int i = 0; i < 10000; i++) {
-        if (!os_peek(node + glibc_off.list_t_next.offset, &node, sizeof node) || node == head)
+        if (!os_peek(node + glibc_off.list_t_next.offset, &node, sizeof node) ||
+            node == head)
             return false;
         if (node == at(tcb, glibc_off.pthread_list.offset))
             return true;
@@ -158,7 +159,8 @@ static const char *probe_specific(void *tcb)
 {
     size_t block = glibc_size.pthread_key_data_level2, row = glibc_size.pthread_key_data;
     uintptr_t specific = glibc_off.pthread_specific.offset;
-    if (row == 0 || block == 0 || block % row != 0 || PTHREAD_KEYS_MAX % (block / row) != 0 ||
+    if (row == 0 || block == 0 || block % row != 0 ||
+        PTHREAD_KEYS_MAX % (block / row) != 0 ||
         specific + sizeof(void *) > glibc_size.pthread || specific < block)
         return "thread-specific data is laid out in an unknown way";
     glibc_fact.keys_per_block = block / row;

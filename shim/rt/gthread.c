@@ -22,8 +22,9 @@ enum {
     DEEP_STACK = 64 * 1024, /* a finished thread's stack beyond this is given back */
 };
 
-static struct g **slots; /* RT_MAX_G rows; atomic [N1] */
-static uint32_t nslots;  /* atomic */
+static struct g **slots;  /* RT_MAX_G rows; atomic [N1] */
+static bool memory_short; /* atomic, hint: a block was refused once */
+static uint32_t nslots;   /* atomic */
 
 static size_t top_bytes(void)
 {
@@ -102,9 +103,35 @@ static struct g *pop_free(struct stack_class *c)
     return gp != NULL ? gp : stack_class_pop(c);
 }
 
-static struct g *from_free(struct stack_class *c)
+/* Memory is short: what Ps that idle have kept for themselves goes to the classes now, and
+ * nobody keeps anything from here on. */
+static struct g *from_idle_ps(struct stack_class *c)
 {
-    struct g *gp = pop_free(c);
+    struct rt_section s;
+    struct g *all = NULL;
+    rt_enter(&s);
+    rt_lock(&sched.lock); /* keeps them idle */
+    for (struct p *pp = sched.pidle; pp != NULL; pp = pp->link) {
+        while (pp->gfree != NULL) {
+            struct g *gp = pp->gfree;
+            pp->gfree = gp->link;
+            gp->link = all;
+            all = gp;
+        }
+        pp->ngfree = 0;
+    }
+    rt_unlock(&sched.lock);
+    while (all != NULL) {
+        struct g *gp = all;
+        all = gp->link;
+        stack_class_push(gp->cls, gp);
+    }
+    rt_exit(&s);
+    return stack_class_pop(c);
+}
+
+static struct g *renew(struct g *gp, struct stack_class *c)
+{
     if (gp == NULL)
         return NULL;
     g_wait_off_stack(gp);
@@ -138,9 +165,13 @@ int g_new(struct g **out, const struct g_attr *attr, void (*body)(struct g *))
                                             user ? 0 : attr->guard_bytes, top_bytes());
     if (c == NULL)
         return EAGAIN;
-    struct g *gp = from_free(c);
+    struct g *gp = renew(pop_free(c), c);
     if (gp == NULL)
         gp = from_scratch(c);
+    if (gp == NULL) {
+        st_rlx(&memory_short, true);
+        gp = renew(from_idle_ps(c), c);
+    }
     if (gp == NULL)
         return EAGAIN;
     set_stack(gp, attr);
@@ -189,9 +220,9 @@ void g_main(struct g *gp)
     rt_throw("thread body returned");
 }
 
-static void spill_half(struct p *pp)
+static void spill(struct p *pp, uint32_t n)
 {
-    for (uint32_t n = pp->ngfree / 2; n > 0; n--) {
+    for (; n > 0; n--) {
         struct g *gp = pp->gfree;
         pp->gfree = gp->link;
         pp->ngfree--;
@@ -204,12 +235,16 @@ void g_free(struct g *gp)
     struct g *self = rt_self();
     struct p *pp = self != NULL && self->in_rt != 0 ? self->m->p : NULL;
     gp->tid = 0;
+    if (unlikely(ld_rlx(&memory_short) && pp != NULL)) {
+        spill(pp, pp->ngfree);
+        pp = NULL;
+    }
     /* A P keeps one class at a time; the first one it sees is the common one. */
     if (pp != NULL && (pp->gfree == NULL || pp->gfree->cls == gp->cls)) {
         gp->link = pp->gfree;
         pp->gfree = gp;
         if (++pp->ngfree > P_FREE_MAX)
-            spill_half(pp);
+            spill(pp, pp->ngfree / 2);
         return;
     }
     stack_class_push(gp->cls, gp);

@@ -491,7 +491,10 @@ void proc_newm_failed(void)
             sub_sc(&sched.nmspinning, 1);
         proc_idle_put_locked(pp);
     }
+    bool idle = sched.nmidle != 0;
     rt_unlock(&sched.lock);
+    if (idle) /* one became idle meanwhile: the P's work is for it */
+        proc_wakep();
 }
 
 void *proc_m_main(void *arg)

@@ -367,7 +367,9 @@ static struct g *find_runnable(struct m *mp)
 {
     for (;;) {
         if (mp->p == NULL) {
-            proc_stop(mp, false);
+            /* Another may have had to put a P with work on the idle list (no M for it). */
+            if (!recheck(mp))
+                proc_stop(mp, false);
             continue;
         }
         struct g *gp = try_find(mp);

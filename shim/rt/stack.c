@@ -93,13 +93,15 @@ static void protect(char *p, size_t bytes)
     static size_t budget; /* atomic; 0: not asked yet */
     if (ld_rlx(&budget) == 0)
         st_rlx(&budget, os_mapping_limit() / 4 + 1);
-    if (ld_rlx(&budget) > 1 && add_rlx(&budget, (size_t)-1) > 1 && os_protect(p, bytes) == 0)
+    if (ld_rlx(&budget) > 1 && add_rlx(&budget, (size_t)-1) > 1 &&
+        os_protect(p, bytes) == 0)
         return;
     st_rlx(&budget, 1);
     if (!guard_warned) {
         guard_warned = true;
-        os_log("the kernel's limit of memory mappings is near; further thread stacks have no "
-               "guard page");
+        os_log(
+            "the kernel's limit of memory mappings is near; further thread stacks have no "
+            "guard page");
     }
 }
 
