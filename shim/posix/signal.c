@@ -94,11 +94,14 @@ EXPORT int pthread_kill(pthread_t t, int sig)
         return EINVAL;
     if (sig == 0 || (ld_acq(&gp->join) & (JOIN_EXITED | JOIN_GONE)) != 0) /* [J1] */
         return 0; /* glibc 2.34: a thread that has ended is no error */
-    or_ar(&gp->sigpend, 1ull << (sig - 1));
-    if (gp == rt_self()) {
-        signal_attention(gp);
+    struct m *mp = ld_rlx(&gp->m);
+    /* Outside the runtime it has its kernel thread, perhaps blocked there (in sigwait, say):
+     * the kernel delivers, or keeps the signal pending, as it should. */
+    if (ld_acq(&gp->on_cpu) != 0 && ld_rlx(&gp->in_rt) == 0 && mp != NULL) { /* [G2] */
+        os_tgkill(mp->tid, sig);
         return 0;
     }
+    or_ar(&gp->sigpend, 1ull << (sig - 1));
     st_rel(&gp->attention, true);
     struct rt_section s;
     rt_enter(&s);
