@@ -313,9 +313,9 @@ static void latches_and_barriers()
         threads.emplace_back([&] {
             start.arrive_and_wait();
             for (int k = 0; k < 50; k++) {
-                // Not acquire(): in libstdc++ its release() wakes nobody while the count
-                // is above zero, a waiter that saw that count sleeps, and natively too this
-                // hung about once in 300 runs (GCC bug 104928).
+                // Not acquire(): libstdc++'s release() wakes nobody while the count is
+                // above zero, and a waiter that saw that count sleeps for ever, natively
+                // too (a bug of libstdc++ 12).
                 while (!room.try_acquire_for(1ms))
                     ;
                 int n = ++inside;

@@ -11,7 +11,7 @@
 # A step passes when the preloaded command gives the same standard output (checksum) and
 # the same exit status as the native one. Options of step:
 #
-#   -t SECONDS   give up after so long (default 120): the whole session is killed, it fails
+#   -t SECONDS   give up after so long (default 120): the whole session is killed
 #   -f FUNCTION  reduce the output before it is compared: FUNCTION reads the output on
 #                stdin and may look into the directory $RUN_DIR, where the command ran
 #   -k NAME      keep the native output as file NAME in $IN for later steps

@@ -104,8 +104,8 @@ TEST(counting_semaphores)
         threads.emplace_back([&] {
             for (int k = 0; k < 200; k++) {
                 // Not acquire(): libstdc++'s release() wakes nobody while the count is above
-                // zero, and a waiter that saw that count sleeps for ever, natively too (GCC
-                // bug 104928).
+                // zero, and a waiter that saw that count sleeps for ever, natively
+                // too (a bug of libstdc++ 12).
                 while (!room.try_acquire_for(1ms))
                     ;
                 CHECK(++inside <= 3);
