@@ -211,6 +211,13 @@ t_kernel_threads()
     done
 }
 
+# top and ps show kernel threads under the program's name, as natively.
+t_kernel_threads_have_the_programs_name()
+{
+    preloaded GSHIM_MAXPROCS=4 "$probe" thread-names
+    must 0 'sum 36'
+}
+
 # --- limits -----------------------------------------------------------------------------
 
 # limited N - the probe as a user who owns nothing else and may have N tasks.

@@ -248,6 +248,11 @@ int os_set_name(const char *name)
     return (int)SYS3(SYS_prctl, PR_SET_NAME, name, 0);
 }
 
+int os_get_name(char *name)
+{
+    return (int)SYS3(SYS_prctl, PR_GET_NAME, name, 0);
+}
+
 /* --- small I/O -------------------------------------------------------------------- */
 
 int os_open_ro(const char *path)

@@ -62,7 +62,8 @@ int os_robust_list_set(void *head, size_t len);
 int os_rseq(void *area, uint32_t len, int flags, uint32_t sig);
 int os_set_tid_address(int *word);
 int os_sigmask(int how, const uint64_t *set, uint64_t *old);
-int os_set_name(const char *name);
+int os_set_name(const char *name); /* of the calling kernel thread, 16 bytes */
+int os_get_name(char *name);
 /* The kernel's stack_t. */
 struct os_altstack {
     void *sp;

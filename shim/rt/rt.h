@@ -286,6 +286,7 @@ struct sched {
     struct m *allm;
     struct p *allp[RT_MAX_P];
     bool started;
+    char name[RT_NAME]; /* what kernel threads are called; const after start */
     uint32_t ntimers_wall;
 };
 extern struct sched sched;

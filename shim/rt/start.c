@@ -202,6 +202,7 @@ static const char *try_start(const struct rt_hooks *hooks)
     bool on_main = os_gettid() == os_getpid();
     void *tcb;
     os_init(REAL(clock_gettime));
+    os_get_name(sched.name);
     arch_init(getauxval(AT_HWCAP2));
     real_init();
     const char *why = libc_probe((void *)arch_tp(), on_main);

@@ -6,11 +6,15 @@
  *   MU_PARKED  somebody may sleep on it.  Legal to be set when nobody does (a waiter that
  *              timed out); illegal to be clear while one does.  Changed to 0 only under the
  *              bucket lock.
- * To lock:   0 -> LOCKED by CAS; else spin a little while the owner may be running; else set
- *            PARKED and sleep while the word is LOCKED|PARKED.
- * To unlock: LOCKED -> 0 by CAS; else, under the bucket lock, take one waiter off and store
- *            the new word; nothing of the mutex is touched after that store, so its next
- *            owner may destroy it.
+ *   MU_WOKEN   a waiter was woken and has not competed yet: no second one need be.  Set under
+ *              the bucket lock by the wake, cleared by that waiter alone, when it takes the
+ *              lock or goes back to sleep; it never leaves in another way.  So a hot mutex
+ *              costs its owner one slow unlock per waiter that really ran, not one per unlock.
+ * To lock:   0 -> LOCKED by CAS; else spin a little while the owner may be running; else,
+ *            under the bucket lock, set PARKED and sleep if the word is still LOCKED.
+ * To unlock: LOCKED -> 0 by CAS; with WOKEN, or nobody parked, drop LOCKED by CAS; else, under
+ *            the bucket lock, take one waiter off and store the new word; nothing of the mutex
+ *            is touched after that store, so its next owner may destroy it.
  * A woken waiter competes anew, which is fast and unfair; one that has waited a millisecond
  * is handed the lock (token HANDED), so nobody starves.
  * Before the second thread exists plain loads and stores do.
@@ -19,58 +23,70 @@
  */
 #include "shim/sync/sync.h"
 
-enum { HANDED = 1, SPINS = 40 };
+/* What a wake by unlock brings: the lock itself, or MU_WOKEN to be cleared. */
+enum { HANDED = 1, MARKED = 2 };
+enum { SPINS = 40 };
 
 static unsigned *word_of(pthread_mutex_t *m)
 {
     return (unsigned *)&m->__data.__lock;
 }
 
+/* One attempt to get the lock. */
+struct lock_try {
+    unsigned *word;
+    unsigned woken; /* MU_WOKEN when the mark is ours to clear, else 0 */
+};
+
 static bool still_held(void *arg)
 {
-    return ld_rlx((unsigned *)arg) == (MU_LOCKED | MU_PARKED);
-}
-
-static bool try_word(unsigned *word)
-{
-    unsigned v = ld_rlx(word);
-    while ((v & MU_LOCKED) == 0)
-        if (cas_acq(word, &v, v | MU_LOCKED)) /* MO: acquire <- [MU] */
+    const struct lock_try *t = arg;
+    unsigned v = ld_rlx(t->word);
+    while ((v & MU_LOCKED) != 0)
+        if (cas_rlx(t->word, &v, (v | MU_PARKED) & ~t->woken))
             return true;
     return false;
 }
 
-static bool spin_for(unsigned *word)
+static bool take_word(const struct lock_try *t)
+{
+    unsigned v = ld_rlx(t->word);
+    while ((v & MU_LOCKED) == 0)
+        if (cas_acq(t->word, &v, (v | MU_LOCKED) & ~t->woken)) /* MO: acquire <- [MU] */
+            return true;
+    return false;
+}
+
+static bool spin_for(const struct lock_try *t)
 {
     if (ld_rlx(&sched.np) < 2)
         return false; /* the owner cannot be running */
     for (int i = 0; i < SPINS; i++) {
-        unsigned v = ld_rlx(word);
+        unsigned v = ld_rlx(t->word);
         if ((v & MU_PARKED) != 0)
             return false;
-        if ((v & MU_LOCKED) == 0 && try_word(word))
+        if ((v & MU_LOCKED) == 0 && take_word(t))
             return true;
         arch_pause();
     }
     return false;
 }
 
-static int lock_word(unsigned *word, struct deadline d)
+/* WOKEN: what the caller's last wake brought, MU_WOKEN or 0. */
+static int lock_word(unsigned *word, unsigned woken, struct deadline d)
 {
+    struct lock_try t = {word, woken};
     struct park_op op = {.key = word,
                          .validate = still_held,
-                         .arg = word,
+                         .arg = &t,
                          .reason = WAIT_MUTEX,
                          .ended_by = PARK_BY_SIGNAL};
-    if (spin_for(word))
+    if (spin_for(&t))
         return 0;
     bool armed = false;
     for (;;) {
-        if (try_word(word))
+        if (take_word(&t))
             return 0;
-        unsigned v = MU_LOCKED;
-        if (!cas_rlx(word, &v, MU_LOCKED | MU_PARKED) && (v & MU_LOCKED) == 0)
-            continue;
         if (!armed) {
             int err = deadline_set(&op, d);
             if (err != 0)
@@ -83,12 +99,14 @@ static int lock_word(unsigned *word, struct deadline d)
             return err;
         if (err == 0 && token == HANDED)
             return 0;
+        if (err != EAGAIN) /* else we did not sleep: the mark is as it was */
+            t.woken = err == 0 && token == MARKED ? MU_WOKEN : 0;
     }
 }
 
 int mutex_lock_slow(pthread_mutex_t *m, struct deadline d)
 {
-    int err = lock_word(word_of(m), d);
+    int err = lock_word(word_of(m), 0, d);
     if (err == 0)
         m->__data.__owner = (int)libc_tid();
     return err;
@@ -96,20 +114,26 @@ int mutex_lock_slow(pthread_mutex_t *m, struct deadline d)
 
 static uintptr_t release(void *arg, struct park_found found)
 {
-    unsigned *word = arg;
+    unsigned *word = arg, parked = found.more ? MU_PARKED : 0;
     if (found.woken != 0 && found.fair) {
-        st_rlx(word, MU_LOCKED | (found.more ? MU_PARKED : 0)); /* never unlocked */
+        st_rlx(word, MU_LOCKED | parked); /* never unlocked */
         return HANDED;
     }
-    st_rel(word, found.more ? MU_PARKED : 0); /* MO: release -> [MU] */
-    return 0;
+    st_rel(word, parked | (found.woken != 0 ? MU_WOKEN : 0)); /* MO: release -> [MU] */
+    return MARKED;
 }
 
 void mutex_unlock_slow(pthread_mutex_t *m)
 {
-    unsigned *word = word_of(m);
-    if ((ld_rlx(word) & MU_LOCKED) != 0) /* else: unlocked by a program in error */
-        park_wake_one(word, release, word);
+    unsigned *word = word_of(m), v = ld_rlx(word);
+    while ((v & MU_LOCKED) != 0) { /* else: unlocked by a program in error */
+        if ((v & (MU_PARKED | MU_WOKEN)) == MU_PARKED) {
+            park_wake_one(word, release, word);
+            return;
+        }
+        if (cas_rel(word, &v, v & ~(unsigned)MU_LOCKED)) /* MO: release -> [MU] */
+            return;
+    }
 }
 
 bool mutex_mark_parked(pthread_mutex_t *m)
@@ -119,8 +143,10 @@ bool mutex_mark_parked(pthread_mutex_t *m)
 
 int mutex_relock(pthread_mutex_t *m, uintptr_t token)
 {
-    if (token != HANDED)
+    if (token == 0)
         return mutex_lock(m);
+    if (token == MARKED)
+        lock_word(word_of(m), MU_WOKEN, NO_DEADLINE);
     m->__data.__count = 1;
     st_rlx(&m->__data.__owner, (int)libc_tid());
     return 0;
@@ -150,7 +176,7 @@ int mutex_lock_kind(pthread_mutex_t *m, struct deadline d)
     }
     unsigned e = 0;
     if (!cas_acq(word_of(m), &e, MU_LOCKED)) { /* MO: acquire <- [MU] */
-        int err = lock_word(word_of(m), d);
+        int err = lock_word(word_of(m), 0, d);
         if (err != 0)
             return err;
     }
@@ -173,7 +199,8 @@ int mutex_trylock(pthread_mutex_t *m)
     if ((m->__data.__kind & LIBC_MUTEX_KIND) == PTHREAD_MUTEX_RECURSIVE &&
         ld_rlx(&m->__data.__owner) == tid)
         return enter_again(m);
-    if (!try_word(word_of(m)))
+    struct lock_try t = {.word = word_of(m)};
+    if (!take_word(&t))
         return EBUSY;
     m->__data.__count = 1;
     st_rlx(&m->__data.__owner, tid);

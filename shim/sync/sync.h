@@ -68,7 +68,7 @@ static inline bool mutex_is_special(const pthread_mutex_t *m)
     return (m->__data.__kind & LIBC_MUTEX_SPECIAL) != 0;
 }
 
-enum { MU_LOCKED = 1, MU_PARKED = 2 };
+enum { MU_LOCKED = 1, MU_PARKED = 2, MU_WOKEN = 4 };
 
 static inline int mutex_lock(pthread_mutex_t *m)
 {
