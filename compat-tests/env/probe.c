@@ -180,6 +180,7 @@ static int mode_thread_names(char **argv)
 {
     (void)argv;
     pthread_t *t = launch(8);
+    int monitors = 0;
     DIR *d = opendir("/proc/self/task");
     for (struct dirent *e; d != NULL && (e = readdir(d)) != NULL;) {
         char path[300], name[32] = "";
@@ -187,8 +188,9 @@ static int mode_thread_names(char **argv)
         FILE *f = e->d_name[0] != '.' ? fopen(path, "r") : NULL;
         if (f == NULL)
             continue;
-        if (fgets(name, sizeof name, f) != NULL && strcmp(name, "probe\n") != 0 &&
-            strcmp(name, "gshim-sysmon\n") != 0)
+        if (fgets(name, sizeof name, f) == NULL || strcmp(name, "probe\n") == 0)
+            name[0] = '\0';
+        if (name[0] != '\0' && (strcmp(name, "gshim-sysmon\n") != 0 || monitors++ != 0))
             printf("a thread is called %s", name);
         fclose(f);
     }
