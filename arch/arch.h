@@ -1,8 +1,8 @@
 /* arch.h - what a CPU must provide.  CPU only: no threads, no policy, no OS types.
  *
  * The build puts arch/<cpu> on the include path; arch_impl.h there defines the inline
- * half (struct arch_ctx, arch_self, arch_pause, arch_syscall6, ...), arch.c and switch.S
- * the rest.  A port is those files and nothing else.
+ * half (struct arch_ctx, arch_self, arch_pause, arch_syscall6, ...), arch.c, switch.S
+ * and syscall.S the rest.  A port is those files and nothing else.
  *
  * Upcalls, the only two: the entry given to arch_ctx_init (first run of a G) and the
  * preemption entry (asynchronous preemption, preempt.S).
@@ -55,6 +55,19 @@ void arch_set_tp(uintptr_t tp);
  * fault at arch_load_begin to arch_load_fixup.                                      [any] */
 _Bool arch_load_u32(const uint32_t *p, uint32_t *out);
 extern const char arch_load_begin[], arch_load_fixup[];
+
+/* arch_syscall_cp - system call NR, unless (*WORD & RELEVANT) == PENDING: then, or when a
+ * signal handler has moved the PC from [arch_cp_begin, arch_cp_end) to arch_cp_cancel, it is
+ * not made (nor begun again) and ARCH_CP_CANCELED is the result.               [G] foreign */
+enum { ARCH_CP_CANCELED = -4096 };
+long arch_syscall_cp(const uint32_t *word, uint32_t relevant, uint32_t pending, long nr,
+                     const long args[6]);
+extern const char arch_cp_begin[], arch_cp_end[], arch_cp_cancel[];
+
+/* arch_uc_divert - make the interrupted context UC (a ucontext_t) go on in FN, which does not
+ * return, on the interrupted stack, so that unwinding from FN goes through the instruction
+ * that was interrupted.                                                              [sig] */
+void arch_uc_divert(void *uc, void (*fn)(void));
 
 /* Bounds of the code in which stack and thread pointer may disagree. */
 extern const char arch_switch_begin[], arch_switch_end[];

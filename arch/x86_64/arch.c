@@ -6,6 +6,7 @@
 #include "arch/arch.h"
 
 #include <asm/prctl.h>
+#include <string.h>
 #include <sys/syscall.h>
 
 enum { HWCAP2_FSGSBASE = 1 << 1 };
@@ -27,6 +28,23 @@ void arch_set_tp(uintptr_t tp)
 }
 
 void arch_first_run(void); /* switch.S */
+
+extern const char arch_diverted[]; /* syscall.S */
+
+/* The picture there: r8 to rip, in the order of gregset_t. */
+enum { SAVED_REGS = REG_RIP + 1, RED_ZONE = 128, FLAG_DIRECTION = 1 << 10 };
+
+void arch_uc_divert(void *uc, void (*fn)(void))
+{
+    greg_t *regs = ((ucontext_t *)uc)->uc_mcontext.gregs;
+    uintptr_t sp = (uintptr_t)regs[REG_RSP] - RED_ZONE - SAVED_REGS * sizeof *regs;
+    sp &= ~(uintptr_t)15;
+    memcpy((void *)sp, regs, SAVED_REGS * sizeof *regs);
+    regs[REG_RSP] = (greg_t)sp;
+    regs[REG_RIP] = (greg_t)(uintptr_t)arch_diverted;
+    regs[REG_RDI] = (greg_t)(uintptr_t)fn;
+    regs[REG_EFL] &= ~(greg_t)FLAG_DIRECTION; /* the ABI wants it clear at a call */
+}
 
 /* The frame arch_switch pops, built by hand; see the stack picture there. */
 struct first_frame {

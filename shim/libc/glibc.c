@@ -300,15 +300,22 @@ int libc_tcb_reuse(void *tcb, uint32_t tid)
     return 0;
 }
 
-void libc_cancel_request(void *tcb)
+bool libc_cancel_request(void *tcb)
 {
-    or_ar(cancel_word(tcb), CANCELING | CANCELED);
+    return (or_ar(cancel_word(tcb), CANCELING | CANCELED) & CANCELED) == 0;
+}
+
+const uint32_t libc_cancel_relevant = CANCEL_DISABLED | CANCELED | EXITING | TERMINATED;
+const uint32_t libc_cancel_set = CANCELED;
+
+const uint32_t *libc_cancel_word(void *tcb)
+{
+    return cancel_word(tcb);
 }
 
 bool libc_cancel_pending(void *tcb)
 {
-    uint32_t relevant = CANCEL_DISABLED | CANCELED | EXITING | TERMINATED;
-    return (ld_rlx(cancel_word(tcb)) & relevant) == CANCELED;
+    return (ld_rlx(cancel_word(tcb)) & libc_cancel_relevant) == libc_cancel_set;
 }
 
 bool libc_cancel_at_once(void *tcb)

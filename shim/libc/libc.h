@@ -74,11 +74,15 @@ void libc_main_finish(void);
  * Returns false when the frame was not found. */
 bool libc_main_exit_hook(void *main_tcb, void (*fn)(void));
 
-/* Cancellation of the thread with this TCB, as libc keeps it: request it; is one pending and
- * enabled; and is it to be acted upon at any moment? */
-void libc_cancel_request(void *tcb);
+/* Cancellation of the thread with this TCB, as libc keeps it: request it (false: it was
+ * before); is one pending and enabled; and is it to be acted upon at any moment?  The last is
+ * also so inside libc's own blocking calls.                                          [sig] */
+bool libc_cancel_request(void *tcb);
 bool libc_cancel_pending(void *tcb);
 bool libc_cancel_at_once(void *tcb);
+/* For arch_syscall_cp: (*word & RELEVANT) == PENDING means pending and enabled. */
+extern const uint32_t libc_cancel_relevant, libc_cancel_set;
+const uint32_t *libc_cancel_word(void *tcb);
 
 /* Kernel registrations (robust list, rseq, clear-tid) belong to the kernel thread; when
  * the main thread's TCB becomes a G's, its kernel thread gets another TCB for them.

@@ -191,6 +191,18 @@ void os_yield(void)
     SYS3(SYS_sched_yield, 0, 0, 0);
 }
 
+void os_membarrier(void)
+{
+    enum { ANY = 1 << 0, PRIVATE = 1 << 3, REGISTER_PRIVATE = 1 << 4 };
+    /* The private one interrupts other CPUs; without it (Linux 4.14) the slow one waits for
+     * each of them to have scheduled. */
+    if (SYS3(SYS_membarrier, PRIVATE, 0, 0) == 0)
+        return;
+    if (SYS3(SYS_membarrier, REGISTER_PRIVATE, 0, 0) != 0 ||
+        SYS3(SYS_membarrier, PRIVATE, 0, 0) != 0)
+        SYS3(SYS_membarrier, ANY, 0, 0);
+}
+
 _Noreturn void os_exit_thread(void)
 {
     for (;;)

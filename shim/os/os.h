@@ -54,6 +54,8 @@ int os_gettid(void);
 int os_getpid(void);
 int os_tgkill(int tid, int sig);
 void os_yield(void);
+/* os_membarrier - every thread of the process that runs passes a full barrier meanwhile. */
+void os_membarrier(void);
 _Noreturn void os_exit_thread(void);
 int os_cpu_count_affinity(void);
 /* Current thread's kernel-side registrations, moved when the main thread becomes an M. */

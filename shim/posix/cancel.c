@@ -3,8 +3,11 @@
  * State, type and the request itself are libc's, in the thread's TCB; so pthread_setcancelstate,
  * _setcanceltype, _testcancel, clean-up handlers and the unwinding are libc's own code.  What it
  * cannot do is reach a thread that waits in our scheduler: the parking lot ends its wait with
- * ECANCELED, and the wait acts as the cancellation point that it is (sync_cancel_point).
+ * ECANCELED, and the wait acts as the cancellation point that it is (sync_cancel_point); and
+ * one that runs or is blocked in the kernel on some M: it is kicked (block.c), for libc's own
+ * signal would go to the tid in its TCB, which is no kernel thread's.
  */
+#include "shim/posix/block.h"
 #include "shim/posix/posix.h"
 
 EXPORT int pthread_cancel(pthread_t t)
@@ -15,15 +18,18 @@ EXPORT int pthread_cancel(pthread_t t)
         return REAL(pthread_cancel)(t);
     if ((ld_acq(&gp->join) & (JOIN_EXITED | JOIN_GONE)) != 0) /* [J1] */
         return 0;
-    libc_cancel_request(gp->tcb);
+    bool first = libc_cancel_request(gp->tcb);
     if (gp == rt_self()) {
         if (libc_cancel_at_once(gp->tcb))
-            pthread_testcancel();
+            block_act();
         return 0;
     }
+    if (!first || !libc_cancel_pending(gp->tcb)) /* it looks when it enables it */
+        return 0;
     st_rel(&gp->attention, true);
     rt_enter(&s);
     park_interrupt(gp, PARK_BY_CANCEL);
+    block_kick(gp);
     rt_exit(&s);
     return 0;
 }

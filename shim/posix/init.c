@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "preempt/preempt.h"
+#include "shim/posix/block.h"
 #include "shim/posix/posix.h"
 #include "shim/posix/sched.h"
 #include "shim/posix/signal.h"
@@ -36,7 +37,7 @@ static void attention(struct g *gp)
     sched_attention(gp);
     signal_attention(gp);
     if (libc_cancel_at_once(gp->tcb))
-        pthread_testcancel();
+        block_act();
 }
 
 bool posix_start(void)
@@ -46,6 +47,7 @@ bool posix_start(void)
     if (posix_off || !rt_start(&hooks))
         return false;
     fault_start();
+    block_start();
     return true;
 }
 

@@ -198,7 +198,9 @@ struct g {
     uint64_t affinity[16];        /* wanted, when affinity_set */
     uint64_t sigmask;             /* blocked signals; own thread */
     struct os_altstack own_altstack,
-        *altstack;       /* the program's for this thread, or NULL */
+        *altstack; /* the program's for this thread, or NULL */
+    /* handlers run on this G, all / those without SA_RESTART; own thread */
+    uint32_t sig_ran, sig_eintr;
     uint64_t sigpend;    /* sent by another thread, to be raised here; atomic */
     uint64_t run_cycles; /* TSC ticks on a CPU, while nobody asked for CPU time */
     int64_t cpu_ns;      /* CPU time of finished runs since somebody did */

@@ -1,0 +1,155 @@
+/* block.c - system calls that block in the kernel, and the kick that ends them.
+ *
+ * block_call is the one way by which a wrapper makes a call that may block there: the P is
+ * left to sysmon (rt_block_begin), the call is made by arch_syscall_cp, and an EINTR that is
+ * of our own making is hidden by making the call again.
+ *
+ * Cancellation.  To cancel: set the word in the target's TCB, then block_kick.  To be
+ *   cancelled: between the check of the word and the system call there is no window, since the
+ *   kick's handler, finding the PC there, makes the call not happen (arch_cp_begin and _end;
+ *   as musl).  A call that was interrupted with nothing done is restarted by the kernel from
+ *   inside that range (the kick is SA_RESTART), or returns EINTR and the loop checks again; one
+ *   with an effect returns it, and the cancellation stays pending, as POSIX wants.
+ *   Calls that we do not wrap are libc's own cancellation points: libc marks the thread as
+ *   asynchronously cancellable while it blocks (nptl/cancellation.c), which is also what the
+ *   program asks for by PTHREAD_CANCEL_ASYNCHRONOUS.  So in either case the kick diverts the
+ *   interrupted context to block_act, which unwinds from there.
+ *
+ * Who must be kicked [C1]: "set word, fence, load on_cpu" here; "on_cpu = 1, ..., load word" on
+ *   the other side, which has no fence, as it is the path of every switch.  So when the target
+ *   is neither parked nor on a CPU, a membarrier stands for that fence: it is on_cpu afterwards,
+ *   or will see the word.  A parked target is readied by a CAS that comes after our look.
+ * A kick that comes too late, or to an M that runs another G by now, costs a look.
+ * Rejected: libc's own signal for this (32): its handler is libc's, installed at the first
+ * pthread_cancel of a native thread.
+ */
+#include "shim/posix/block.h"
+
+#include <errno.h>
+#include <signal.h>
+
+#include "shim/posix/posix.h"
+
+enum { KICK_SIGNAL = SIGURG };
+
+/* --- acting ------------------------------------------------------------------------------ */
+
+void block_act(void)
+{
+    struct g *gp = rt_self();
+    if (gp != NULL)
+        rt_hook_main_exit(gp);
+    pthread_testcancel();
+}
+
+/* --- the call ---------------------------------------------------------------------------- */
+
+/* As libc's SYSCALL_CANCEL, for a thread that is libc's. */
+static long call_foreign(unsigned flags, long nr, const long *a)
+{
+    int type;
+    if ((flags & BLOCK_CANCEL) == 0 || sync_alone())
+        return arch_syscall6(nr, a[0], a[1], a[2], a[3], a[4], a[5]);
+    pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &type);
+    long r = arch_syscall6(nr, a[0], a[1], a[2], a[3], a[4], a[5]);
+    pthread_setcanceltype(type, NULL);
+    return r;
+}
+
+static long call_one(struct g *gp, unsigned flags, long nr, const long *a)
+{
+    long r;
+    rt_block_begin((flags & BLOCK_LONG) != 0);
+    if ((flags & BLOCK_CANCEL) != 0)
+        r = arch_syscall_cp(libc_cancel_word(gp->tcb), libc_cancel_relevant,
+                            libc_cancel_set, nr, a);
+    else
+        r = arch_syscall6(nr, a[0], a[1], a[2], a[3], a[4], a[5]);
+    rt_block_end();
+    return r;
+}
+
+long block_call(unsigned flags, long nr, long a, long b, long c, long d, long e, long f)
+{
+    const long args[6] = {a, b, c, d, e, f};
+    struct g *gp = rt_self();
+    if (gp == NULL)
+        return call_foreign(flags, nr, args);
+    for (;;) {
+        uint32_t ran = ld_rlx(&gp->sig_ran);
+        long r = call_one(gp, flags, nr, args);
+        if (r == ARCH_CP_CANCELED) {
+            block_act();
+            continue;
+        }
+        if (r != -EINTR || ld_rlx(&gp->sig_ran) != ran)
+            return r;
+        if ((flags & BLOCK_CANCEL) != 0 && libc_cancel_pending(gp->tcb))
+            block_act();
+        if ((flags & BLOCK_ONCE) != 0)
+            return -ERESTART;
+    }
+}
+
+/* --- the kick ---------------------------------------------------------------------------- */
+
+void block_kick(struct g *gp)
+{
+    fence_sc(); /* MO: [C1] "word; fence; load on_cpu" */
+    if (ld_rlx(&gp->on_cpu) == 0) {
+        if (ld_rlx(&gp->wstate) == G_PARKED)
+            return;
+        os_membarrier(); /* MO: [C1] a fence between its "on_cpu = 1" and "load word" */
+        if (ld_rlx(&gp->on_cpu) == 0)
+            return;
+    }
+    struct m *mp = ld_rlx(&gp->m);
+    int tid = mp != NULL ? ld_rlx(&mp->tid) : 0;
+    if (tid != 0)
+        os_tgkill(tid, KICK_SIGNAL);
+}
+
+static bool in_call(uintptr_t pc)
+{
+    return pc >= (uintptr_t)arch_cp_begin && pc < (uintptr_t)arch_cp_end;
+}
+
+void block_resume(void *uc)
+{
+    struct g *gp = rt_self();
+    if (gp != NULL && in_call(*arch_uc_pc(uc)) && libc_cancel_pending(gp->tcb))
+        *arch_uc_pc(uc) = (uintptr_t)arch_cp_cancel;
+}
+
+bool block_on_kick(void *uc)
+{
+    struct g *gp = rt_self();
+    if (gp == NULL || gp->in_rt != 0 || !libc_cancel_pending(gp->tcb))
+        return false;
+    if (in_call(*arch_uc_pc(uc))) {
+        *arch_uc_pc(uc) = (uintptr_t)arch_cp_cancel;
+        return true;
+    }
+    if (!libc_cancel_at_once(gp->tcb))
+        return false;
+    arch_uc_divert(uc, block_act);
+    return true;
+}
+
+static void on_signal(int sig, siginfo_t *info, void *uc)
+{
+    (void)sig;
+    (void)info;
+    block_on_kick(uc);
+}
+
+void block_start(void)
+{
+    static bool installed;
+    struct sigaction sa = {.sa_sigaction = on_signal,
+                           .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART};
+    if (likely(ld_rlx(&installed)) || xchg_ar(&installed, true))
+        return;
+    sigfillset(&sa.sa_mask);
+    REAL(sigaction)(KICK_SIGNAL, &sa, NULL);
+}
