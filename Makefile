@@ -10,7 +10,8 @@
 #   make deps            install the Debian packages that the targets above need
 #
 # A second compiler: make CC=clang O=.build-clang.  Parts of check by name: check-unit,
-# check-conform, check-env, check-stress, check-apps, check-clang.  V=1 shows the commands.
+# check-conform, check-env, check-debug, check-stress, check-apps, check-clang.
+# V=1 shows the commands.
 
 O        ?= .build
 PREFIX   ?= /usr/local
@@ -198,7 +199,7 @@ SOAK_SECONDS   ?= 600
 check: deps-check
 	+$(Q)$(MAKE) --no-print-directory check-steps
 
-.PHONY: check-steps check-clang check-unit check-conform check-env check-stress \
+.PHONY: check-steps check-clang check-unit check-conform check-env check-debug check-stress \
     check-apps
 check-steps:
 	+$(Q)$(MAKE) --no-print-directory tests
@@ -207,6 +208,7 @@ check-steps:
 	+$(Q)$(MAKE) --no-print-directory check-unit
 	+$(Q)$(MAKE) --no-print-directory check-conform
 	+$(Q)$(MAKE) --no-print-directory check-env
+	+$(Q)$(MAKE) --no-print-directory check-debug
 	+$(Q)$(MAKE) --no-print-directory check-stress
 	+$(Q)$(MAKE) --no-print-directory check-apps
 	@echo 'check: everything passed'
@@ -224,6 +226,10 @@ check-conform: tests
 # Settings, limits, other preloads: what is seen from outside a process.
 check-env: all
 	$(Q)$(TEST_ENV) compat-tests/env/run.sh
+
+# What the library tells about itself: traces, dumps, debugger.
+check-debug: all
+	$(Q)$(TEST_ENV) PYTHONDONTWRITEBYTECODE=1 compat-tests/debug/run.py
 
 check-stress: all $(STRESS)
 	$(Q)for t in $(STRESS); do for p in $(STRESS_PROCS); do \

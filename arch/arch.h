@@ -18,6 +18,8 @@
  *   ARCH_JB_*, arch_mangle    where a jmp_buf of this ABI keeps pc and sp, and how libc hides
  *                             them
  *   arch_uc_pc, _sp           the interrupted pc and sp in a ucontext_t
+ *   ARCH_DWARF_*              how many registers the ABI's call frame information knows, and the
+ *                             numbers of sp and of the return address
  */
 #ifndef GSHIM_ARCH_H
 #define GSHIM_ARCH_H
@@ -71,5 +73,9 @@ void arch_uc_divert(void *uc, void (*fn)(void));
 
 /* Bounds of the code in which stack and thread pointer may disagree. */
 extern const char arch_switch_begin[], arch_switch_end[];
+
+/* Where a switched-out context goes on, for an unwinder: with sp = ctx->sp, the call frame
+ * information of this place finds all its registers. */
+extern const char arch_switch_resume[];
 
 #endif

@@ -9,6 +9,7 @@
  *     Whether such an M runs or is blocked in the kernel tells its CPU clock: a blocked one
  *     loses its P at once, a running one is first asked (p->preempt, seen at its next runtime
  *     exit) and loses the P after STRIKES more looks;
+ *   - print what GSHIM_DEBUG asked for (rt/debug.h);
  *   - wake an M for a wake-up that was put off and whose G did not park (sched.c).
  *
  * Sleep: without anything busy until kicked (sched.sysmon_word); else LOOK_SHORT after a kick
@@ -19,6 +20,7 @@
 #include <errno.h>
 
 #include "shim/libc/real.h"
+#include "shim/rt/debug.h"
 #include "shim/rt/rt.h"
 
 enum { M_STACK = 256 * 1024, STRIKES = 2 };
@@ -181,7 +183,8 @@ static bool work_waits(void)
     return false;
 }
 
-static bool sleep_until(int64_t until, int64_t now)
+/* UNTIL is promised to others; AT_MOST is our own business and promises nothing. */
+static bool sleep_until(int64_t until, int64_t at_most, int64_t now)
 {
     st_sc(&sched.sysmon_until_ns, until); /* MO: sc, [T1], and [S2] against proc_wakep */
     fence_sc();
@@ -190,6 +193,8 @@ static bool sleep_until(int64_t until, int64_t now)
     int64_t timers = timers_uncovered(now);
     if (timers < until)
         until = timers;
+    if (at_most < until)
+        until = at_most;
     if (ld_rlx(&sched.m_wanted) == 0 && xchg_ar(&sched.sysmon_word, 0) == 0)
         os_futex_wait(&sched.sysmon_word, 0, until);
     st_sc(&sched.sysmon_until_ns, 0);
@@ -209,8 +214,9 @@ void *sysmon_main(void *arg)
         if (timers_uncovered(now) <= now)
             rt_timers_run(now);
         retake(now, &busy, &took);
+        int64_t debug_next = rt_debug_on ? debug_tick(now, !busy) : RT_FOREVER;
         delay = took ? LOOK_SHORT_NS : 2 * delay < TICK_NS ? 2 * delay : TICK_NS;
-        if (sleep_until(busy ? now + delay : RT_FOREVER, now))
+        if (sleep_until(busy ? now + delay : RT_FOREVER, debug_next, now))
             delay = LOOK_SHORT_NS;
     }
 }

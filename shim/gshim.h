@@ -34,6 +34,11 @@ GSHIM_WEAK unsigned gshim_maxprocs(void);
 GSHIM_WEAK void gshim_lock_os_thread(void);
 GSHIM_WEAK void gshim_unlock_os_thread(void);
 
+/* gshim_dump_threads - every thread onto a file descriptor: number, name, tid, what it does or
+ * waits for and since when, and for those that wait who called whom.  Takes no lock and
+ * allocates nothing, so it may be called from a signal handler or a debugger. */
+GSHIM_WEAK void gshim_dump_threads(int fd);
+
 #ifdef __cplusplus
 }
 #endif

@@ -112,6 +112,9 @@ static inline uintptr_t arch_demangle(uintptr_t v, uintptr_t guard)
     return v ^ guard;
 }
 
+/* Registers in call frame information (AMD64 supplement, figure 3.36). */
+enum { ARCH_DWARF_REGS = 17, ARCH_DWARF_SP = 7, ARCH_DWARF_PC = 16 };
+
 /* --- signal frames ---------------------------------------------------------------------- */
 
 static inline uintptr_t *arch_uc_pc(void *uc)

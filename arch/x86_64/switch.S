@@ -17,8 +17,8 @@
  *      + 0  MXCSR              <- ctx->sp
  */
         .text
-        .globl  arch_switch_begin, arch_switch_end
-        .hidden arch_switch_begin, arch_switch_end
+        .globl  arch_switch_begin, arch_switch_end, arch_switch_resume
+        .hidden arch_switch_begin, arch_switch_end, arch_switch_resume
 arch_switch_begin:
 
 /* void *arch_switch(struct arch_ctx *from, const struct arch_ctx *to, void *cookie)
@@ -62,6 +62,7 @@ arch_switch:
         je      .Lprctl
         wrfsbase %rcx
 .Lswitched:
+arch_switch_resume:
         /* Same frame layout on the new stack, so the CFI above still describes it. */
         movq    %rdx, %rax
         cmpl    0(%rsp), %r8d

@@ -10,11 +10,11 @@
 #include <linux/futex.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/uio.h>
 #include <time.h>
 
@@ -265,6 +265,50 @@ int os_get_name(char *name)
     return (int)SYS3(SYS_prctl, PR_GET_NAME, name, 0);
 }
 
+static long read_proc(const char *path, char *buf, size_t size)
+{
+    int fd = os_open_ro(path);
+    if (fd < 0)
+        return fd;
+    long n = os_read(fd, buf, size - 1);
+    os_close(fd);
+    buf[n > 0 ? n : 0] = '\0';
+    return n;
+}
+
+int os_thread_count(void)
+{
+    enum {
+        FIELD = 20,
+        AFTER_NAME = 2
+    }; /* of proc_pid_stat(5); the name may hold anything */
+    char buf[512];
+    const char *at = buf, *c;
+    int n = 0, field = AFTER_NAME;
+    if (read_proc("/proc/self/stat", buf, sizeof buf) <= 0)
+        return 0;
+    for (c = buf; *c != '\0'; c++)
+        if (*c == ')')
+            at = c;
+    for (; *at != '\0' && field < FIELD; at++)
+        field += *at == ' ';
+    for (; *at >= '0' && *at <= '9'; at++)
+        n = n * 10 + (*at - '0');
+    return n;
+}
+
+bool os_timers_armed(void)
+{
+    struct itimerval it;
+    char buf[8];
+    for (int which = ITIMER_REAL; which <= ITIMER_PROF; which++)
+        if (SYS3(SYS_getitimer, which, &it, 0) == 0 &&
+            (it.it_value.tv_sec | it.it_value.tv_usec) != 0)
+            return true;
+    /* Timers of timer_create; some kernels do not list them. */
+    return read_proc("/proc/self/timers", buf, sizeof buf) > 0;
+}
+
 /* --- small I/O -------------------------------------------------------------------- */
 
 int os_open_ro(const char *path)
@@ -277,6 +321,15 @@ long os_read(int fd, void *buf, size_t n)
     long r;
     do
         r = SYS3(SYS_read, fd, buf, n);
+    while (r == -EINTR);
+    return r;
+}
+
+long os_pread(int fd, void *buf, size_t n, int64_t at)
+{
+    long r;
+    do
+        r = SYS6(SYS_pread64, fd, buf, n, at, 0, 0);
     while (r == -EINTR);
     return r;
 }
@@ -316,90 +369,4 @@ _Noreturn void os_abort(void)
     os_tgkill(os_gettid(), SIGABRT);
     for (;;)
         SYS3(SYS_exit_group, 127, 0, 0);
-}
-
-/* --- log -------------------------------------------------------------------------- */
-
-struct line {
-    char buf[480];
-    size_t n;
-};
-
-static void put_char(struct line *l, char c)
-{
-    if (l->n < sizeof l->buf - 1)
-        l->buf[l->n++] = c;
-}
-
-static void put_str(struct line *l, const char *s)
-{
-    for (s = s != NULL ? s : "(null)"; *s != '\0'; s++)
-        put_char(l, *s);
-}
-
-static void put_num(struct line *l, uint64_t v, unsigned base)
-{
-    char tmp[24];
-    int i = 0;
-    do
-        tmp[i++] = "0123456789abcdef"[v % base];
-    while ((v /= base) != 0);
-    while (i > 0)
-        put_char(l, tmp[--i]);
-}
-
-static void put_signed(struct line *l, int64_t v)
-{
-    if (v < 0)
-        put_char(l, '-');
-    put_num(l, v < 0 ? -(uint64_t)v : (uint64_t)v, 10);
-}
-
-static void put_arg(struct line *l, const char **fmt, va_list *ap)
-{
-    bool wide = false;
-    while (**fmt == 'l' || **fmt == 'z') {
-        wide = true;
-        ++*fmt;
-    }
-    switch (**fmt) {
-    case 's':
-        put_str(l, va_arg(*ap, const char *));
-        break;
-    case 'd':
-        put_signed(l, wide ? va_arg(*ap, long) : va_arg(*ap, int));
-        break;
-    case 'u':
-        put_num(l, wide ? va_arg(*ap, unsigned long) : va_arg(*ap, unsigned), 10);
-        break;
-    case 'x':
-        put_num(l, wide ? va_arg(*ap, unsigned long) : va_arg(*ap, unsigned), 16);
-        break;
-    case 'p':
-        put_str(l, "0x");
-        put_num(l, (uintptr_t)va_arg(*ap, void *), 16);
-        break;
-    default:
-        put_char(l, **fmt);
-        break;
-    }
-}
-
-void os_log(const char *fmt, ...)
-{
-    struct line l = {.n = 0};
-    va_list ap;
-    va_start(ap, fmt);
-    put_str(&l, "gshim: ");
-    for (; *fmt != '\0'; fmt++) {
-        if (*fmt != '%') {
-            put_char(&l, *fmt);
-            continue;
-        }
-        fmt++;
-        put_arg(&l, &fmt, &ap);
-    }
-    va_end(ap);
-    l.buf[l.n++] = '\n';
-    os_write_stderr(l.buf, l.n);
 }

@@ -8,6 +8,7 @@
 #ifndef GSHIM_OS_H
 #define GSHIM_OS_H
 
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -66,6 +67,10 @@ int os_set_tid_address(int *word);
 int os_sigmask(int how, const uint64_t *set, uint64_t *old);
 int os_set_name(const char *name); /* of the calling kernel thread, 16 bytes */
 int os_get_name(char *name);
+/* os_thread_count - kernel threads of this process; 0: not known. */
+int os_thread_count(void);
+/* os_timers_armed - may a timer of the kernel's send this process a signal? */
+bool os_timers_armed(void);
 /* The kernel's stack_t. */
 struct os_altstack {
     void *sp;
@@ -78,12 +83,20 @@ size_t os_min_sigstack(void); /* AT_MINSIGSTKSZ: what one signal frame takes her
 /* --- small I/O ---------------------------------------------------------------------- */
 int os_open_ro(const char *path);
 long os_read(int fd, void *buf, size_t n);
+long os_pread(int fd, void *buf, size_t n, int64_t at);
 long os_write(int fd, const void *buf, size_t n);
 void os_close(int fd);
 void os_write_stderr(const char *buf, size_t n);
 _Noreturn void os_abort(void);
 
-/* os_log - one line "gshim: ..." on stderr; %s %d %u %x %p %l(d) only, no allocation. */
+/* os_format - as snprintf, for %s %c %d %u %x %p with l, ll or z and a width with zeros (%03u);
+ * returns how much of it is in BUF, which always ends with a NUL.  No allocation. */
+size_t os_format(char *buf, size_t size, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+size_t os_vformat(char *buf, size_t size, const char *fmt, va_list ap);
+/* os_print - the same onto FD, in one write of at most 480 bytes. */
+void os_print(int fd, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* os_log - one line "gshim: ..." on stderr. */
 void os_log(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 #endif

@@ -4,6 +4,7 @@
 #include <sched.h>
 
 #include "shim/posix/posix.h"
+#include "shim/rt/debug.h"
 
 EXPORT void gshim_yield(void)
 {
@@ -30,4 +31,9 @@ EXPORT void gshim_unlock_os_thread(void)
 {
     if (rt_is_started())
         rt_unlock_m();
+}
+
+EXPORT void gshim_dump_threads(int fd)
+{
+    debug_dump_threads(fd);
 }

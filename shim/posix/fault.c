@@ -103,6 +103,7 @@ void fault_start(void)
         REAL(sigaction)(owned[i].sig, NULL, &owned[i].wanted);
         install(&owned[i]);
     }
+    quit_start();
 }
 
 EXPORT int sigaction(int sig, const struct sigaction *set, struct sigaction *old)

@@ -12,5 +12,7 @@ void signal_attention(struct g *gp);
 void signal_keep_altstack(struct g *gp, const stack_t *set);
 /* fault_start - take over SIGSEGV and SIGBUS, once the runtime runs (fault.c). */
 void fault_start(void);
+/* quit_start - SIGQUIT dumps all threads, if GSHIM_DEBUG says so; from fault_start (quit.c). */
+void quit_start(void);
 
 #endif

@@ -284,6 +284,34 @@ uint32_t g_slots(void)
     return n < RT_MAX_G ? n : RT_MAX_G;
 }
 
+/* --- listing ------------------------------------------------------------------------------ */
+
+uint32_t g_number(const struct g *gp)
+{
+    return gp->is_main ? 1 : gp->slot + 2;
+}
+
+static struct g *living_from(uint32_t slot)
+{
+    for (; slot < g_slots(); slot++) {
+        struct g *gp = g_of_slot(slot);
+        if (gp != NULL && ld_rlx(&gp->tid) != 0)
+            return gp;
+    }
+    return NULL;
+}
+
+struct g *g_first(void)
+{
+    struct g *gp = rt_main_g();
+    return gp != NULL ? gp : living_from(0);
+}
+
+struct g *g_next(struct g *gp)
+{
+    return living_from(gp->is_main ? 0 : gp->slot + 1);
+}
+
 /* After fork: the surviving G keeps its block; nothing else is remembered. */
 void g_forget_all(void)
 {
@@ -299,7 +327,7 @@ void g_forget_all(void)
  * kernel's CPU clock of the M is read at each switch instead (about 150 ns). */
 bool rt_cpu_accounting;
 
-static int64_t cycles_to_ns(uint64_t cycles)
+int64_t rt_cycles_to_ns(uint64_t cycles)
 {
     static uint64_t base_cycles;
     static int64_t base_ns;
@@ -321,10 +349,10 @@ int64_t rt_cpu_ns(struct g *gp)
     bool running = ld_rlx(&gp->on_cpu) != 0 && mp != NULL && ld_rlx(&mp->curg) == gp;
     st_rlx(&rt_cpu_accounting, true);
     if (!running)
-        return gp->cpu_ns + cycles_to_ns(gp->run_cycles);
+        return gp->cpu_ns + rt_cycles_to_ns(gp->run_cycles);
     int64_t since = ld_rlx(&gp->cpu_since);
     if (since != 0)
-        return gp->cpu_ns + cycles_to_ns(gp->run_cycles) + os_thread_cpu_ns(mp->tid) -
+        return gp->cpu_ns + rt_cycles_to_ns(gp->run_cycles) + os_thread_cpu_ns(mp->tid) -
                since;
     /* It has run since before anybody asked: by the time stamp counter up to now, and for
      * the asking thread itself by the kernel's clock from here on. */
@@ -333,5 +361,5 @@ int64_t rt_cpu_ns(struct g *gp)
         gp->run_cycles = cycles;
         st_rlx(&gp->cpu_since, os_thread_cpu_ns(mp->tid));
     }
-    return gp->cpu_ns + cycles_to_ns(cycles);
+    return gp->cpu_ns + rt_cycles_to_ns(cycles);
 }

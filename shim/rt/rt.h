@@ -202,6 +202,7 @@ struct g {
     /* handlers run on this G, all / those without SA_RESTART; own thread */
     uint32_t sig_ran, sig_eintr;
     uint64_t sigpend;    /* sent by another thread, to be raised here; atomic */
+    uint64_t off_since;  /* TSC when it last left its CPU */
     uint64_t run_cycles; /* TSC ticks on a CPU, while nobody asked for CPU time */
     int64_t cpu_ns;      /* CPU time of finished runs since somebody did */
     int64_t cpu_since;   /* M's CPU clock when this run began; 0: not known */
@@ -478,6 +479,11 @@ struct g *g_of_tcb(void *tcb); /* the G behind a pthread_t, or NULL: foreign */
 struct g *g_of_slot(uint32_t slot);
 struct g *g_of_tid(uint32_t tid);
 uint32_t g_slots(void);
+/* g_first, g_next - every living G, main first; a snapshot nobody promises.           [any] [sig]
+ * g_number - what it is called in dumps and traces: 1 is main. */
+struct g *g_first(void);
+struct g *g_next(struct g *gp);
+uint32_t g_number(const struct g *gp);
 
 /* --- start (start.c) -------------------------------------------------------------------- */
 struct rt_hooks {
@@ -497,6 +503,7 @@ void rt_note_main(void);
 void rt_adopt_main(void);
 /* rt_hook_main_exit - see that unwinding GP, if it is the main thread, ends in main_exit. */
 void rt_hook_main_exit(struct g *gp);
+struct g *rt_main_g(void); /* NULL: the main thread is foreign */
 void rt_sysmon_kick(void);
 void rt_sysmon_ready(void);
 /* rt_fork_child - the caller is the only thread left; forget every other G, M and P. */
@@ -507,6 +514,8 @@ void rt_lock_m(void);
 void rt_unlock_m(void);
 extern const struct rt_hooks *rt_hooks; /* const after rt_start */
 int64_t rt_cpu_ns(struct g *gp);
+int64_t rt_cycles_to_ns(uint64_t cycles);
+extern uint32_t rt_helper_threads; /* kernel threads of ours that are no M; atomic */
 extern bool rt_cpu_accounting;
 
 #endif

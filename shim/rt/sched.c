@@ -98,6 +98,7 @@ static void account_exact(struct g *from, struct g *to)
 static void account(struct m *mp, struct g *from, struct g *to)
 {
     uint64_t now = arch_cycles();
+    from->off_since = now;
     if (from->cpu_since == 0)
         from->run_cycles += now - mp->run_since;
     if (unlikely(ld_rlx(&rt_cpu_accounting)))

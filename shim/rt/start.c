@@ -23,6 +23,7 @@
 #include "shim/libc/libc.h"
 #include "shim/libc/real.h"
 #include "shim/rt/config.h"
+#include "shim/rt/debug.h"
 #include "shim/rt/stack.h"
 
 enum { STATE_NEW, STATE_STARTED, STATE_OFF };
@@ -39,6 +40,7 @@ static bool main_adopted, main_hooked;
 static uint32_t
     main_lock_count; /* rt_lock_m calls of the main thread before it was a G */
 const struct rt_hooks *rt_hooks;
+uint32_t rt_helper_threads;
 
 void rt_note_main(void)
 {
@@ -117,6 +119,7 @@ static const char *start_sysmon(void *(*body)(void *))
     pthread_attr_destroy(&attr);
     if (err != 0)
         return "the monitor thread cannot be made";
+    add_rlx(&rt_helper_threads, 1);
     while (ld_acq(&sysmon_answered) == 0) /* MO: acquire <- [I2] */
         os_futex_wait(&sysmon_answered, 0, RT_FOREVER);
     return sysmon_why;
@@ -180,8 +183,13 @@ static void adopt_main(char *stack_top, void *tcb)
         gp); /* in a constructor there is no frame yet; then at pthread_exit */
     proc_m_publish(mp);
     add_rlx(&sched.ng, 1);
-    main_adopted = true;
+    st_rel(&main_adopted, true); /* MO: release -> [I3] in rt_main_g */
     arch_self_set(gp);
+}
+
+struct g *rt_main_g(void)
+{
+    return ld_acq(&main_adopted) ? main_g : NULL; /* MO: acquire <- [I3] */
 }
 
 void rt_adopt_main(void)
@@ -206,6 +214,7 @@ static const char *try_start(const struct rt_hooks *hooks)
     arch_init(getauxval(AT_HWCAP2));
     real_init();
     const char *why = libc_probe((void *)arch_tp(), on_main);
+    debug_start();
     if (why == NULL)
         why = start_sysmon(hooks->sysmon);
     if (why != NULL)
@@ -245,7 +254,7 @@ bool rt_start(const struct rt_hooks *hooks)
         if (why != NULL && why[0] != '\0')
             os_log("passing threads through to the C library: %s", why);
         if (why == NULL)
-            sched.started = true;
+            st_rlx(&sched.started, true);
         /* MO: release -> [I1] */
         st_rel(&state, why == NULL ? STATE_STARTED : STATE_OFF);
     }
@@ -270,6 +279,7 @@ void rt_fork_child(void)
         return;
     state = STATE_NEW;
     main_adopted = false;
+    rt_helper_threads = 0;
     sched = (struct sched){0};
     g_forget_all();
     main_tcb = (void *)arch_tp();

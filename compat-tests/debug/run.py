@@ -1,0 +1,247 @@
+#!/usr/bin/env python3
+"""run.py [NAME...] - what the library tells about itself: schedtrace, dumps, deadlock report.
+
+Each check is a function t_NAME; it fails by raising.  Nothing is judged by how long it took;
+where something must appear sooner or later, LIMIT is how long we wait before giving up.
+Environment, set by the Makefile: GSHIM_LIB, GSHIM_BUILD, CC.
+"""
+
+import os
+import pathlib
+import re
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+LIB = os.environ["GSHIM_LIB"]
+BIN = pathlib.Path(os.environ["GSHIM_BUILD"]) / "debug"
+LIMIT = 60
+WAITS = ("mutex", "condition", "rwlock", "semaphore", "barrier", "futex", "join", "sleep")
+
+
+class Failed(Exception):
+    pass
+
+
+def must(condition, *what):
+    if not condition:
+        raise Failed("\n".join(str(w) for w in what))
+
+
+def build(name, *flags):
+    source, out = HERE / f"{name}.c", BIN / name
+    BIN.mkdir(parents=True, exist_ok=True)
+    if not out.exists() or out.stat().st_mtime < source.stat().st_mtime:
+        subprocess.run([os.environ.get("CC", "cc"), "-std=gnu11", "-O2", "-g", "-Wall", "-Wextra",
+                        "-Werror", "-D_GNU_SOURCE", f"-I{HERE.parent.parent}", "-pthread",
+                        "-o", out, source, *flags], check=True)
+    return str(out)
+
+
+def environment(debug=None, **more):
+    env = {k: v for k, v in os.environ.items() if not k.startswith("GSHIM_")}
+    env.update(LD_PRELOAD=LIB, LC_ALL="C", **more)
+    if debug:
+        env["GSHIM_DEBUG"] = debug
+    return env
+
+
+class Running:
+    """A program under the preload whose stderr can be waited for."""
+
+    def __init__(self, *command, debug=None, **env):
+        self.p = subprocess.Popen(command, env=environment(debug, **env), bufsize=0,
+                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                  stderr=subprocess.PIPE)
+        self.err = ""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.p.kill()
+        self.p.communicate()
+
+    def ready(self):
+        must(self.p.stdout.readline() == b"ready\n", "the program did not get ready")
+
+    def read(self, seconds):
+        """What comes on stderr within SECONDS; True: something came."""
+        if not select.select([self.p.stderr], [], [], seconds)[0]:
+            return False
+        data = os.read(self.p.stderr.fileno(), 1 << 16)
+        self.err += data.decode(errors="replace")
+        return bool(data)
+
+    def until(self, condition, what, poke=None):
+        """Read stderr until CONDITION(text) holds; POKE is called now and then."""
+        end = time.monotonic() + LIMIT
+        while not condition(self.err):
+            must(time.monotonic() < end, f"{what} never came:", self.err)
+            if poke:
+                poke()
+            self.read(0.3)
+
+
+# --- schedtrace ----------------------------------------------------------------------------
+
+SCHED = re.compile(r"^SCHED (\d+)ms: gomaxprocs=(\d+) idleprocs=(\d+) threads=(\d+) "
+                   r"spinningthreads=(\d+) idlethreads=(\d+) threadswithoutp=(\d+) "
+                   r"runqueue=(\d+)(?: \[(\d+(?: \d+)*)\])?$", re.M)
+
+
+def t_schedtrace_idle():
+    with Running(WAITS_BIN, "all", debug="schedtrace=50", GSHIM_MAXPROCS="3") as r:
+        r.ready()
+        r.until(lambda text: len(SCHED.findall(text)) >= 6, "six lines")
+        lines = r.err.splitlines()[:6]
+        for line in lines:
+            m = SCHED.match(line)
+            must(m and m[2] == "3" and len(m[9].split()) == 3, f"odd line: {line}")
+        # Main and one thread read; that may hold a P each as long as nobody wants it.
+        must(int(SCHED.match(lines[-1])[3]) >= 1, f"not idle: {lines[-1]}")
+        times = [int(SCHED.match(line)[1]) for line in lines]
+        must(all(b - a >= 25 for a, b in zip(times, times[1:])), f"too often: {times}")
+
+
+def t_schedtrace_busy():
+    with Running(WAITS_BIN, "spin", debug="schedtrace=50", GSHIM_MAXPROCS="2") as r:
+        r.until(lambda text: any(m[2] == "1" for m in SCHED.findall(text)),
+                "a line with one idle P of two")
+
+
+def t_scheddetail():
+    with Running(WAITS_BIN, "all", debug="schedtrace=50,scheddetail=1",
+                 GSHIM_MAXPROCS="2") as r:
+        r.ready()
+        r.until(lambda text: text.count("SCHED ") >= 5, "five reports")
+        report = r.err.split("SCHED ")[-2]
+        for p in (0, 1):
+            must(re.search(rf"^  P{p}: status=\d schedtick=\d+ syscalltick=\d+ m=-?\d+ "
+                           r"runqsize=\d+ gfreecnt=\d+ timerslen=\d+$", report, re.M),
+                 f"no P{p}:", report)
+        must(re.search(r"^  M\d+: p=\w+ curg=\w+ spinning=(true|false) "
+                       r"blocked=(true|false) lockedg=\w+$", report, re.M), "no M:", report)
+        for why in WAITS:
+            must(re.search(rf"^  G\d+: status=4\({why}\) m=nil lockedm=nil$", report, re.M),
+                 f"nobody waits for {why}:", report)
+
+
+# --- dumps ---------------------------------------------------------------------------------
+
+def sections(text):
+    """Name of each thread in a dump: (state, functions from the innermost outwards)."""
+    found = {}
+    for part in re.split(r"^thread ", text, flags=re.M)[1:]:
+        head, *rest = part.splitlines()
+        m = re.match(r'\d+ "([^"]*)" tid \d+ \[([^,]*), \d+\.\d{3}s', head)
+        if m:
+            frames = (re.match(r"    #\d+ (\S+?)\+0x", x) for x in rest)
+            found[m[1]] = (m[2], [f[1] for f in frames if f])
+    return found
+
+
+def complete(text):
+    """Does the last dump show every kind of wait inside its function?"""
+    found = sections(text.split("gshim: process ")[-1])
+    return (all(found.get(w, ("", []))[0] == w and f"in_{w}" in found[w][1] for w in WAITS)
+            and "in_read" in found.get("read", ("", []))[1])
+
+
+def t_quit_dumps_all():
+    with Running(WAITS_BIN, "all", debug="dumponquit=1") as r:
+        r.ready()
+        r.until(complete, "a complete dump", lambda: r.p.send_signal(signal.SIGQUIT))
+        must(r.p.poll() is None, "SIGQUIT ended the program")
+        dump = r.err.split("gshim: process ")[-1]
+        must("main" in sections(dump), "no main thread:", dump)
+
+
+def t_quit_without_the_key():
+    with Running(WAITS_BIN, "all") as r:
+        r.ready()
+        r.p.send_signal(signal.SIGQUIT)
+        must(r.p.wait(LIMIT) == -signal.SIGQUIT, f"status {r.p.returncode}")
+
+
+def t_dump_function():
+    p = subprocess.run([WAITS_BIN, "dump"], env=environment(), capture_output=True, text=True,
+                       timeout=LIMIT, check=False)
+    must(p.returncode == 0 and "gshim: process" in p.stdout, p.returncode, p.stdout, p.stderr)
+    must(sections(p.stdout).get("main", ("",))[0].startswith("running"), p.stdout)
+    native = dict(environment())
+    del native["LD_PRELOAD"]
+    p = subprocess.run([WAITS_BIN, "dump"], env=native, capture_output=True, text=True,
+                       timeout=LIMIT, check=False)
+    must(p.returncode == 0 and p.stdout == "", "without the library:", p.returncode, p.stdout)
+
+
+# --- deadlock ------------------------------------------------------------------------------
+
+REPORT = "all threads are asleep"
+
+
+def t_deadlock():
+    with Running(WAITS_BIN, "deadlock", debug="deadlock=1") as r:
+        r.until(lambda text: text.count("in_embrace+") == 2, "the report with both threads")
+        must(r.err.count(REPORT) == 1, r.err)
+        must(r.err.count("[mutex, ") == 2 and r.err.count("[join, ") == 1, r.err)
+        while r.read(0.5):
+            pass
+        must(r.err.count(REPORT) == 1, "told twice:", r.err)
+
+
+def never(mode):
+    with Running(WAITS_BIN, mode, debug="deadlock=1") as r:
+        end = time.monotonic() + 1.5  # some 15 looks
+        while time.monotonic() < end:
+            r.read(0.1)
+            must(REPORT not in r.err, r.err)
+
+
+def t_no_deadlock_sleep():
+    never("sleep")
+
+
+def t_no_deadlock_read():
+    never("read")
+
+
+def t_no_deadlock_timed():
+    never("timed")
+
+
+def t_no_deadlock_alarm():
+    never("alarm")
+
+
+def t_no_deadlock_foreign():
+    never("foreign")
+
+
+def t_no_deadlock_spin():
+    never("spin")
+
+
+# --- all of them ---------------------------------------------------------------------------
+
+def main():
+    names = sys.argv[1:] or [n[2:] for n in globals() if n.startswith("t_")]
+    failed = 0
+    for name in names:
+        try:
+            note = globals()["t_" + name]()
+            print(f"ok {name}{f' ({note})' if note else ''}", flush=True)
+        except (Failed, subprocess.TimeoutExpired) as e:
+            failed += 1
+            print(f"FAIL {name}\n    " + str(e).replace("\n", "\n    "), flush=True)
+    print(f"{len(names) - failed} passed, {failed} failed")
+    return failed != 0
+
+
+WAITS_BIN = build("waits")
+sys.exit(main())
