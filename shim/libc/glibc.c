@@ -414,6 +414,26 @@ bool libc_thread_run(void (*body)(void *), void *arg)
     return returned;
 }
 
+bool libc_unwound(void *tcb)
+{
+    return (ld_rlx(cancel_word(tcb)) & EXITING) != 0;
+}
+
+bool libc_cancel_frame(void (*body)(void *), void *arg)
+{
+    __pthread_unwind_buf_t buf;
+    volatile bool returned = false;
+    st_rlx(cancel_word((void *)arch_tp()), 0); /* a request that came too late */
+    if (__sigsetjmp_cancel(buf.__cancel_jmp_buf, 0) == 0) {
+        __pthread_register_cancel(&buf);
+        body(arg);
+        returned = true;
+    }
+    __pthread_unregister_cancel(&buf);
+    st_rlx(cancel_word((void *)arch_tp()), 0);
+    return returned;
+}
+
 void libc_main_finish(void)
 {
     tsd_destroy((void *)arch_tp());

@@ -63,6 +63,14 @@ int libc_tcb_reuse(void *tcb, uint32_t tid);
  * Returns true when BODY returned, false when the thread was unwound.            [G]    */
 bool libc_thread_run(void (*body)(void *), void *arg);
 
+/* libc_unwound - was the running thread unwound, by pthread_exit or cancellation? */
+bool libc_unwound(void *tcb);
+
+/* libc_cancel_frame - BODY(ARG) as the cancellation point of a kernel thread of ours, on its
+ * own identity: returns false when it was cancelled in there, and unwound to here; the thread
+ * is then as if it had never been cancelled. */
+bool libc_cancel_frame(void (*body)(void *), void *arg);
+
 /* libc_thread_begin - first thing on a new thread: locale tables, resolver.      [G]    */
 void libc_thread_begin(void);
 

@@ -56,9 +56,14 @@ static long call_foreign(unsigned flags, long nr, const long *a)
     return r;
 }
 
+/* in_call is set before the word is looked at, with the CAS of rt_block_begin between as the
+ * fence [C2]; a handler of the program that makes such calls itself leaves it as it was. */
 static long call_one(struct g *gp, unsigned flags, long nr, const long *a)
 {
     long r;
+    uint32_t before = gp->in_call;
+    if ((flags & BLOCK_CANCEL) != 0)
+        st_rlx(&gp->in_call, CALL_KERNEL);
     rt_block_begin((flags & BLOCK_LONG) != 0);
     if ((flags & BLOCK_CANCEL) != 0)
         r = arch_syscall_cp(libc_cancel_word(gp->tcb), libc_cancel_relevant,
@@ -66,6 +71,7 @@ static long call_one(struct g *gp, unsigned flags, long nr, const long *a)
     else
         r = arch_syscall6(nr, a[0], a[1], a[2], a[3], a[4], a[5]);
     rt_block_end();
+    st_rlx(&gp->in_call, before);
     return r;
 }
 
@@ -121,9 +127,25 @@ void block_resume(void *uc)
         *arch_uc_pc(uc) = (uintptr_t)arch_cp_cancel;
 }
 
+/* GP is the g0 whose identity a G has taken on for a wait in libc's own code: cancel that, if
+ * the G is to be.  Only sync/pshared.c goes on from there. */
+static bool on_native(struct g *g0, void *uc)
+{
+    struct g *gp = g0->m->curg;
+    if (gp == NULL || gp->in_call != CALL_NATIVE || !libc_cancel_pending(gp->tcb))
+        return false;
+    libc_cancel_request(g0->tcb);
+    if (!libc_cancel_at_once(g0->tcb))
+        return false;
+    arch_uc_divert(uc, pthread_testcancel);
+    return true;
+}
+
 bool block_on_kick(void *uc)
 {
     struct g *gp = rt_self();
+    if (gp != NULL && rt_is_g0(gp))
+        return on_native(gp, uc);
     if (gp == NULL || gp->in_rt != 0 || !libc_cancel_pending(gp->tcb))
         return false;
     if (in_call(*arch_uc_pc(uc))) {

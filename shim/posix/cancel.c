@@ -10,12 +10,21 @@
 #include "shim/posix/block.h"
 #include "shim/posix/posix.h"
 
+/* A thread of libc's own.  It may wait in our parking lot, out of libc's reach. */
+static int cancel_foreign(pthread_t t)
+{
+    int err = REAL(pthread_cancel)(t);
+    if (err == 0 && t != pthread_self())
+        park_interrupt_foreign((void *)t);
+    return err;
+}
+
 EXPORT int pthread_cancel(pthread_t t)
 {
     struct g *gp = posix_g(t);
     struct rt_section s;
     if (gp == NULL)
-        return REAL(pthread_cancel)(t);
+        return cancel_foreign(t);
     if ((ld_acq(&gp->join) & (JOIN_EXITED | JOIN_GONE)) != 0) /* [J1] */
         return 0;
     bool first = libc_cancel_request(gp->tcb);
@@ -29,7 +38,9 @@ EXPORT int pthread_cancel(pthread_t t)
     st_rel(&gp->attention, true);
     rt_enter(&s);
     park_interrupt(gp, PARK_BY_CANCEL);
-    block_kick(gp);
+    fence_sc(); /* MO: [C2] "word; fence; load in_call" */
+    if (libc_cancel_at_once(gp->tcb) || ld_rlx(&gp->in_call) != CALL_NONE)
+        block_kick(gp); /* else it is nowhere where it could act */
     rt_exit(&s);
     return 0;
 }

@@ -66,17 +66,20 @@ static int check_sizes(const struct g_attr *ga)
 static void run_start(void *arg)
 {
     struct g *gp = arg;
+    rt_begin(gp);
     void *ret = gp->c11 ? (void *)(intptr_t)((thrd_start_t)(void *)gp->start)(gp->arg)
                         : gp->start(gp->arg);
     gp->ret = ret;
-    gp->exiting = true;
 }
 
+/* A thread may still be cancelled, or exit, in a destructor after its function has returned;
+ * that counts then, as in glibc. */
 static void thread_body(struct g *gp)
 {
     libc_thread_begin();
     libc_thread_run(run_start, gp);
-    join_exit(gp, gp->exiting ? gp->ret : PTHREAD_CANCELED);
+    bool canceled = libc_unwound(gp->tcb) && !gp->exiting;
+    join_exit(gp, canceled ? PTHREAD_CANCELED : gp->ret);
 }
 
 /* What a thread inherits from its creator. */

@@ -198,6 +198,7 @@ int g_new(struct g **out, const struct g_attr *attr, void (*body)(struct g *))
     gp->named = false;
     gp->altstack = NULL;
     gp->sigpend = 0;
+    gp->in_call = CALL_NONE;
     *out = gp;
     return 0;
 }
@@ -211,13 +212,22 @@ void g_start(struct g *gp)
     rt_exit(&s);
 }
 
-/* Called on the G's own stack, first of all. */
+/* Called on the G's own stack, first of all.  What others have left for it to do (handlers,
+ * cancellation) may unwind, so it waits until BODY has a frame to unwind to: rt_begin. */
 void g_main(struct g *gp)
 {
     struct rt_section s = {.gp = gp};
+    gp->starting = true;
     rt_exit(&s);
     gp->body(gp);
     rt_throw("thread body returned");
+}
+
+void rt_begin(struct g *gp)
+{
+    gp->starting = false;
+    if (unlikely(ld_rlx(&gp->attention)))
+        rt_hooks->attention(gp);
 }
 
 static void spill(struct p *pp, uint32_t n)

@@ -89,7 +89,7 @@ void rt_exit_slow(struct g *gp)
     st_rel(&mp->p->owner, (uintptr_t)mp | P_USER); /* MO: release -> [P1] */
     fence_sig();
     gp->in_rt = 0;
-    if (unlikely(ld_rlx(&gp->attention)))
+    if (unlikely(ld_rlx(&gp->attention) && !gp->starting))
         rt_hooks->attention(gp);
 }
 

@@ -84,6 +84,13 @@ enum wait_reason {
 };
 extern const char *const rt_wait_names[WAIT_REASONS];
 
+/* What a G is about that parking does not tell. */
+enum g_call {
+    CALL_NONE,
+    CALL_KERNEL, /* in a system call that is a cancellation point (posix/block.c) */
+    CALL_NATIVE, /* runs with the identity of its M (sync/pshared.c); arch_self is g0 */
+};
+
 /* bits of g.join */
 enum { JOIN_DETACHED = 1, JOIN_EXITED = 2, JOIN_CLAIMED = 4, JOIN_GONE = 8 };
 
@@ -148,6 +155,7 @@ struct park_waiter {
     uintptr_t tag, token;            /* of the waiter, of the waker */
     uint64_t since;                  /* TSC at the start, for eventual fairness */
     uint64_t seq;                    /* number of the wait */
+    void *tcb;                       /* foreign: whose it is, for cancellation */
 };
 
 /* --- G ----------------------------------------------------------------------------- */
@@ -168,6 +176,7 @@ struct g {
     uint64_t readied_at; /* when it last readied one G alone, TSC; 0: not since parking */
     bool is_main;
     bool exiting;   /* pthread_exit was called: ret is valid */
+    bool starting;  /* before rt_begin: attention has to wait; own thread */
     bool attention; /* hooks->attention is wanted at the next runtime exit; atomic */
 
     struct park_waiter waiter;
@@ -201,6 +210,7 @@ struct g {
         *altstack; /* the program's for this thread, or NULL */
     /* handlers run on this G, all / those without SA_RESTART; own thread */
     uint32_t sig_ran, sig_eintr;
+    uint32_t in_call;    /* enum g_call: where a cancellation finds it; own thread [C2] */
     uint64_t sigpend;    /* sent by another thread, to be raised here; atomic */
     uint64_t off_since;  /* TSC when it last left its CPU */
     uint64_t run_cycles; /* TSC ticks on a CPU, while nobody asked for CPU time */
@@ -473,6 +483,8 @@ struct g_attr {
 int g_new(struct g **out, const struct g_attr *attr, void (*body)(struct g *));
 void g_start(struct g *gp); /* make it runnable; [G] or foreign */
 void g_main(struct g *gp);
+/* rt_begin - the calling G, just started, may be unwound from here on. */
+void rt_begin(struct g *gp);
 void g_free(struct g *gp);     /* after exit; off its CPU, or soon */
 void g_abandon(struct g *gp);  /* give back one that was never started */
 struct g *g_of_tcb(void *tcb); /* the G behind a pthread_t, or NULL: foreign */

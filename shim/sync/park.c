@@ -159,6 +159,17 @@ void park_forget(void)
     grow_lock.word = 0;
 }
 
+static void wake_up(struct park_waiter *w, bool next)
+{
+    if (w->gp != NULL) {
+        rt_ready(w->gp, next);
+        return;
+    }
+    /* The node dies with this store; the wake goes to an address only. */
+    st_rel(&w->word, 1); /* MO: release -> [P4] */
+    os_futex_wake(&w->word, 1);
+}
+
 /* --- ending a wait from outside -------------------------------------------------------- */
 
 /* Take W off its queue, if it still waits in the wait SEQ. */
@@ -195,6 +206,36 @@ void park_interrupt(struct g *gp, uint8_t by)
         rt_ready(gp, false);
 }
 
+void park_interrupt_foreign(const void *tcb)
+{
+    struct rt_section s;
+    bool found;
+    rt_enter(&s);
+    do {
+        struct table *t = ld_acq(&table); /* MO: acquire <- [T2] */
+        found = false;
+        for (size_t i = 0; i < (size_t)1 << t->bits && !found; i++) {
+            struct bucket *b = &t->b[i];
+            rt_lock(&b->lock);
+            struct park_waiter *w = t == ld_rlx(&table) ? b->head : NULL;
+            while (w != NULL && (w->gp != NULL || w->tcb != tcb ||
+                                 (w->ended_by & PARK_BY_CANCEL) == 0))
+                w = w->next;
+            found = w != NULL;
+            if (found) {
+                unlink_waiter(b, w);
+                w->result = ECANCELED;
+            }
+            rt_unlock(&b->lock);
+            if (found)
+                wake_up(w, false);
+        }
+        /* Waiters have moved to a larger table: look there. */
+        found = found || t == ld_rlx(&table);
+    } while (!found);
+    rt_exit(&s);
+}
+
 /* --- waiting -------------------------------------------------------------------------- */
 
 static bool enqueue(struct park_waiter *w, struct park_op *op)
@@ -212,6 +253,8 @@ static bool enqueue(struct park_waiter *w, struct park_op *op)
         if (op->since == 0)
             op->since = arch_cycles();
         w->since = op->since;
+        if (w->gp == NULL)
+            w->tcb = (void *)arch_tp();
         append(b, w);
     }
     rt_unlock(&b->lock);
@@ -276,11 +319,14 @@ int park_wait(struct park_op *op, uintptr_t *token)
     if (likely(s.gp != NULL)) {
         sleep_g(s.gp, op);
     } else {
+        if ((op->ended_by & PARK_BY_CANCEL) != 0 && libc_cancel_pending(w->tcb) &&
+            take_off(w, w->seq, ECANCELED))
+            st_rlx(&w->word, 1);
         rt_exit_foreign(&s); /* its handlers run while it sleeps */
         sleep_foreign(w, op);
     }
     int result = w->result;
-    if (result == ETIMEDOUT && op->requeue_wakes && ld_rlx(&w->key) != (uintptr_t)op->key)
+    if (result != 0 && op->requeue_wakes && ld_rlx(&w->key) != (uintptr_t)op->key)
         result = 0;
     if (token != NULL)
         *token = w->token;
@@ -290,17 +336,6 @@ int park_wait(struct park_op *op, uintptr_t *token)
 }
 
 /* --- waking ---------------------------------------------------------------------------- */
-
-static void wake_up(struct park_waiter *w, bool next)
-{
-    if (w->gp != NULL) {
-        rt_ready(w->gp, next);
-        return;
-    }
-    /* The node dies with this store; the wake goes to an address only. */
-    st_rel(&w->word, 1); /* MO: release -> [P4] */
-    os_futex_wake(&w->word, 1);
-}
 
 /* Wake all of LIST (linked by next).  The first runs next here: it continues our work. */
 static void wake_list(struct park_waiter *list, uintptr_t token)

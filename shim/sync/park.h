@@ -31,12 +31,14 @@ struct park_op {
     uint8_t ended_by; /* PARK_BY_*: what else ends the wait, with EINTR or ECANCELED */
     uint64_t since; /* out: TSC at the first wait with this op, kept over further ones, so
                           * that whoever loses a race for a lock again and again grows old */
-    bool
-        requeue_wakes; /* a deadline after having been moved to another key counts as woken */
+    /* whatever ends the wait after it has been moved to another key counts as a wake-up: it
+     * has used one */
+    bool requeue_wakes;
 };
 
 /* park_wait - sleep until woken.                                            [G] foreign
  * Returns 0 woken (token in *token unless NULL) | EAGAIN validate refused | ETIMEDOUT |
+ * (also when it was moved to another queue meanwhile, with requeue_wakes) |
  * EINTR a signal was sent to this thread; its handler has run | ECANCELED a cancellation is
  * pending and enabled; the caller acts on it.  before_sleep has run unless EAGAIN.
  * Order: everything before the wake happens-before the return. [G1]
@@ -86,6 +88,10 @@ size_t park_requeue(const void *from, const void *to, struct park_move *mv);
  * has made the reason visible before (g.sigpend, the cancellation word): a G that is about to
  * wait looks for it after it has queued itself. */
 void park_interrupt(struct g *gp, uint8_t by);
+
+/* park_interrupt_foreign - the foreign thread with this TCB was cancelled: end its wait, if it
+ * is in one that can be. */
+void park_interrupt_foreign(const void *tcb);
 
 /* park_room - make the table fit for N threads. [any], outside sections */
 void park_room(size_t n);

@@ -107,17 +107,49 @@ int pshared_mutex_setprioceiling(pthread_mutex_t *m, int ceiling, int *old)
     return err;
 }
 
-/* The mutex of a shared condition is shared itself, so it is ours to give and take. */
+/* --- condition variables ------------------------------------------------------------------ */
+
+struct cond_call {
+    struct g *gp; /* NULL: foreign */
+    pthread_cond_t *c;
+    pthread_mutex_t *m;
+    struct deadline d;
+    int err;
+};
+
+static void real_cond_wait(void *arg)
+{
+    struct cond_call *w = arg;
+    /* [C2] "in_call, identity; fence; load word" */
+    if (w->gp != NULL && libc_cancel_pending(w->gp->tcb))
+        libc_cancel_request((void *)arch_tp());
+    if (w->d.at == NULL)
+        w->err = REAL(pthread_cond_wait)(w->c, w->m);
+    else
+        w->err = REAL(pthread_cond_clockwait)(w->c, w->m, w->d.clock, w->d.at);
+}
+
+/* The mutex of a shared condition is shared itself, so it is ours to give and take.
+ * A cancellation of the G is made one of the M's identity (block_on_kick), by which the library
+ * unwinds its wait and takes the mutex again; then it goes on with the G's own. */
 int pshared_cond_wait(pthread_cond_t *c, pthread_mutex_t *m, struct deadline d)
 {
-    struct g *gp = native_begin();
-    int err;
-    if (d.at == NULL)
-        err = REAL(pthread_cond_wait)(c, m);
-    else
-        err = REAL(pthread_cond_clockwait)(c, m, d.clock, d.at);
-    native_end(gp);
-    return err;
+    struct cond_call w = {.gp = rt_self(), .c = c, .m = m, .d = d};
+    if (w.gp == NULL) {
+        real_cond_wait(&w);
+        return w.err;
+    }
+    sync_cancel_point();
+    st_rlx(&w.gp->in_call, CALL_NATIVE);
+    native_begin();
+    bool canceled = !libc_cancel_frame(real_cond_wait, &w);
+    native_end(w.gp);
+    st_rlx(&w.gp->in_call, CALL_NONE);
+    if (canceled) {
+        sync_cancel_point();
+        return 0; /* never: nothing but its own cancellation ends it so */
+    }
+    return w.err;
 }
 
 /* A writer is known by its tid (EDEADLK): that of the kernel thread, since tids of Gs mean

@@ -59,9 +59,9 @@ int sync_sem_wait(sem_t *s, struct deadline d)
     int err = deadline_check(d);
     if (err != 0)
         return err;
+    sync_cancel_point();
     if (libc_sem_is_shared(s))
         return pshared_sem_wait(s, d);
-    sync_cancel_point();
     if (likely(try_take(word)))
         return 0;
     struct park_op op = {.key = word,

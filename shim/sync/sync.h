@@ -44,8 +44,7 @@ static inline bool sync_alone(void)
 /* sync_cancel_point - act on a pending cancellation, if enabled: does not return then. */
 static inline void sync_cancel_point(void)
 {
-    struct g *gp = rt_self();
-    if (gp != NULL && unlikely(libc_cancel_pending(gp->tcb)))
+    if (unlikely(rt_self() == NULL || libc_cancel_pending((void *)arch_tp())))
         pthread_testcancel();
 }
 
