@@ -71,6 +71,32 @@ extern const char arch_cp_begin[], arch_cp_end[], arch_cp_cancel[];
  * that was interrupted.                                                              [sig] */
 void arch_uc_divert(void *uc, void (*fn)(void));
 
+/* --- preemption at any instruction ------------------------------------------------------ */
+
+/* arch_preempt_init - find out how to save all registers.  False: it cannot be done here.
+ * Once, before any of the following.                                               [any] */
+_Bool arch_preempt_init(void);
+
+/* arch_preempt_room - bytes below the interrupted SP that arch_async_preempt takes, red zone
+ * included, without what the upcall needs.                                         [sig] */
+size_t arch_preempt_room(void);
+
+/* arch_uc_preemptible - may the context UC be made to call?  Not while it is single-stepped or
+ * has alignment checks on.                                                         [sig] */
+_Bool arch_uc_preemptible(void *uc);
+
+/* arch_push_call - let the interrupted context UC go on in arch_async_preempt, as if it had
+ * called it.  Needs arch_preempt_room below its SP.                                [sig] */
+void arch_push_call(void *uc);
+
+/* arch_async_preempt - saves every register, calls rt_preempt_yield (the second upcall),
+ * restores them all.  Never called, only pushed. */
+void arch_async_preempt(void);
+
+/* arch_uc_restart_call - if UC stands behind a system call that was interrupted, put it before
+ * it again; false: it does not, or the call cannot be told.                        [sig] */
+_Bool arch_uc_restart_call(void *uc);
+
 /* Bounds of the code in which stack and thread pointer may disagree. */
 extern const char arch_switch_begin[], arch_switch_end[];
 

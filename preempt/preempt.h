@@ -1,8 +1,84 @@
-/* preempt.h - policy: who loses its P, when, and whether that is safe. */
+/* preempt.h - policy: who loses its P, when, and whether that is safe.
+ *
+ * The way of one preemption
+ *   sysmon.c           retake: a G has held its P for long while others wait
+ *   request.c          preempt_request: the P's flag, and a signal to the M
+ *   deliver_linux.c    preempt_on_signal: on that M, in its signal handler
+ *   safepoint.c        preempt_decide: may the interrupted code be left here?
+ *     yes              arch_push_call: it goes on in arch_async_preempt, rt_preempt_yield
+ *     no               the P's flag stays, and is honoured at the next runtime exit; after
+ *                      two more looks sysmon hands the P to another M
+ */
 #ifndef GSHIM_PREEMPT_H
 #define GSHIM_PREEMPT_H
 
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct g;
+struct m;
+struct p;
+
+/* What preempt_decide says, and how often it did. */
+enum preempt_verdict {
+    PREEMPT_YES,
+    PREEMPT_NO_STALE,         /* the G that was meant is not the one that runs */
+    PREEMPT_NO_G0,            /* the scheduler's stack, or a foreign thread */
+    PREEMPT_NO_RUNTIME,       /* inside the runtime */
+    PREEMPT_NO_USER_HANDLER,  /* in a signal handler of the program */
+    PREEMPT_NO_SWITCHED_OFF,  /* gshim_preempt_off */
+    PREEMPT_NO_RUNTIME_CODE,  /* this library's text, outside a runtime section */
+    PREEMPT_NO_LIBC_CODE,     /* libc, loader, vDSO, allocator, unwinder */
+    PREEMPT_NO_UNKNOWN_CODE,  /* no loaded object */
+    PREEMPT_NO_UNSAFE_CODE,   /* GSHIM_UNSAFE */
+    PREEMPT_NO_FOREIGN_STACK, /* SP outside the G's own stack */
+    PREEMPT_NO_STACK_ROOM,
+    PREEMPT_NO_CPU_STATE, /* single-stepped, alignment checks */
+    PREEMPT_VERDICTS
+};
+extern const char *const preempt_verdict_names[PREEMPT_VERDICTS];
+extern uint64_t preempt_counts[PREEMPT_VERDICTS]; /* atomic, statistics only */
+
+/* --- sysmon.c --- */
 /* sysmon_main - body of the monitor thread. */
 void *sysmon_main(void *arg);
+
+/* --- request.c --- */
+/* preempt_request - ask the G that MP runs to give up its P, PP; PP NULL: MP has none.
+ * At most one request is under way to an M; a second one returns without a signal.   [any]
+ * Returns true when a signal was sent. */
+bool preempt_request(struct m *mp, struct p *pp);
+
+/* --- safepoint.c --- */
+/* preempt_decide - may GP, which runs on MP, be switched away at PC with stack SP?   [sig]
+ * Asked of the thread that is interrupted there. */
+enum preempt_verdict preempt_decide(const struct m *mp, const struct g *gp, uintptr_t pc,
+                                    uintptr_t sp);
+
+/* preempt_unsafe_range - code between the two is never left (GSHIM_UNSAFE); false: too many.
+ * preempt_safe_again - it is unloaded. */
+bool preempt_unsafe_range(const void *lo, const void *hi);
+void preempt_safe_again(const void *lo);
+
+/* --- deliver_*.c --- */
+/* preempt_prepare - choose the signal and find out whether asynchronous preemption works
+ * here; from rt_hooks.prepare.  Returns the signal that posix/ is to install. */
+int preempt_prepare(void);
+
+/* preempt_deliver - send request NUMBER to MP.  0 or -errno.                         [any] */
+int preempt_deliver(struct m *mp, uint32_t number);
+
+/* preempt_kick - send MP the signal without a request: its handler shall look around (posix/:
+ * cancellation of a call that blocks).                                                [any] */
+void preempt_kick(struct m *mp);
+
+/* preempt_on_signal - the preemption signal arrived: deal with our request, if any.  [sig]
+ *   info, uc  as the handler got them: siginfo_t, ucontext_t; UC NULL: leave it as it is
+ * Returns true when it was ours alone; false: it is the program's, which must see it. */
+bool preempt_on_signal(void *info, void *uc);
+
+/* May preempt_request send signals?  Atomic: false once the kernel has refused one. */
+extern bool preempt_async;
 
 #endif

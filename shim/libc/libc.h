@@ -134,6 +134,28 @@ static inline uint32_t *libc_tid_word(void *tcb)
     return (uint32_t *)((char *)tcb + libc_layout.tid_offset);
 }
 
+/* --- loaded objects (glibc_objects.c) --------------------------------------------------------- */
+
+enum libc_text {
+    LIBC_TEXT_APP,    /* the program and its libraries */
+    LIBC_TEXT_OURS,   /* this library */
+    LIBC_TEXT_LIBC,   /* libc, loader, vDSO, allocator, unwinder */
+    LIBC_TEXT_UNKNOWN /* no object: made at run time, perhaps */
+};
+
+struct libc_object {
+    const char *name; /* path, empty for the program; NULL when unknown */
+    uintptr_t base;
+    enum libc_text kind;
+};
+
+/* libc_object_of - what code is at PC, which some thread executes just now.       [sig] */
+struct libc_object libc_object_of(uintptr_t pc);
+
+/* libc_objects_init - before the first question; MAY_FIND false: as with glibc 2.34.
+ * Takes the loader's lock: [G] or foreign, outside runtime sections. */
+void libc_objects_init(bool may_find);
+
 /* libc_early - find the tid word, from the constructor: locks need it before any thread. */
 void libc_early(void);
 

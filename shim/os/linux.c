@@ -13,6 +13,7 @@
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/uio.h>
@@ -112,6 +113,13 @@ size_t os_page_size(void)
     return page_size != 0 ? page_size : getauxval(AT_PAGESZ);
 }
 
+size_t os_stack_limit(void)
+{
+    struct rlimit r = {0};
+    SYS6(SYS_prlimit64, 0, RLIMIT_STACK, NULL, &r, 0, 0);
+    return r.rlim_cur;
+}
+
 void *os_map(size_t bytes)
 {
     long r = SYS6(SYS_mmap, NULL, bytes, PROT_READ | PROT_WRITE,
@@ -184,6 +192,11 @@ int os_getpid(void)
 int os_tgkill(int tid, int sig)
 {
     return (int)SYS3(SYS_tgkill, os_getpid(), tid, sig);
+}
+
+int os_tgsigqueue(int tid, int sig, void *siginfo)
+{
+    return (int)SYS6(SYS_rt_tgsigqueueinfo, os_getpid(), tid, sig, siginfo, 0, 0);
 }
 
 void os_yield(void)
@@ -307,6 +320,11 @@ bool os_timers_armed(void)
             return true;
     /* Timers of timer_create; some kernels do not list them. */
     return read_proc("/proc/self/timers", buf, sizeof buf) > 0;
+}
+
+int os_set_timer_slack(unsigned long ns)
+{
+    return (int)SYS3(SYS_prctl, PR_SET_TIMERSLACK, ns, 0);
 }
 
 /* --- small I/O -------------------------------------------------------------------- */

@@ -49,11 +49,13 @@ size_t os_mapping_limit(void);
 bool os_peek(const void *p, void *buf, size_t n);
 void os_discard(void *p, size_t bytes); /* give the pages back, keep the mapping */
 size_t os_page_size(void);
+size_t os_stack_limit(void); /* RLIMIT_STACK */
 
 /* --- threads ------------------------------------------------------------------------ */
 int os_gettid(void);
 int os_getpid(void);
 int os_tgkill(int tid, int sig);
+int os_tgsigqueue(int tid, int sig, void *siginfo); /* with a siginfo_t of our own */
 void os_yield(void);
 /* os_membarrier - every thread of the process that runs passes a full barrier meanwhile. */
 void os_membarrier(void);
@@ -71,6 +73,7 @@ int os_get_name(char *name);
 int os_thread_count(void);
 /* os_timers_armed - may a timer of the kernel's send this process a signal? */
 bool os_timers_armed(void);
+int os_set_timer_slack(unsigned long ns); /* of the calling thread */
 /* The kernel's stack_t. */
 struct os_altstack {
     void *sp;

@@ -28,9 +28,8 @@
 #include <errno.h>
 #include <signal.h>
 
+#include "preempt/preempt.h"
 #include "shim/posix/posix.h"
-
-enum { KICK_SIGNAL = SIGURG };
 
 /* --- acting ------------------------------------------------------------------------------ */
 
@@ -110,9 +109,8 @@ void block_kick(struct g *gp)
             return;
     }
     struct m *mp = ld_rlx(&gp->m);
-    int tid = mp != NULL ? ld_rlx(&mp->tid) : 0;
-    if (tid != 0)
-        os_tgkill(tid, KICK_SIGNAL);
+    if (mp != NULL)
+        preempt_kick(mp);
 }
 
 static bool in_call(uintptr_t pc)
@@ -156,22 +154,4 @@ bool block_on_kick(void *uc)
         return false;
     arch_uc_divert(uc, block_act);
     return true;
-}
-
-static void on_signal(int sig, siginfo_t *info, void *uc)
-{
-    (void)sig;
-    (void)info;
-    block_on_kick(uc);
-}
-
-void block_start(void)
-{
-    static bool installed;
-    struct sigaction sa = {.sa_sigaction = on_signal,
-                           .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART};
-    if (likely(ld_rlx(&installed)) || xchg_ar(&installed, true))
-        return;
-    sigfillset(&sa.sa_mask);
-    REAL(sigaction)(KICK_SIGNAL, &sa, NULL);
 }

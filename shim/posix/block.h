@@ -40,7 +40,4 @@ bool block_on_kick(void *uc);
  * With all signals blocked.                                                          [sig] */
 void block_resume(void *uc);
 
-/* block_start - once, when the runtime starts. */
-void block_start(void);
-
 #endif

@@ -15,13 +15,16 @@
 #include <string.h>
 #include <ucontext.h>
 
+#include "preempt/preempt.h"
+#include "shim/posix/block.h"
 #include "shim/posix/posix.h"
 #include "shim/posix/signal.h"
 
 static struct owned {
     int sig;
     struct sigaction wanted; /* under lock; read by the handler */
-} owned[] = {{.sig = SIGSEGV}, {.sig = SIGBUS}};
+} owned[] = {{.sig = SIGSEGV}, {.sig = SIGBUS}, {.sig = 0 /* the preemption signal */}};
+enum { PREEMPT_ROW = 2 };
 
 static struct rt_lock lock;
 static bool installed;
@@ -87,29 +90,93 @@ static void on_fault(int sig, siginfo_t *info, void *uc)
     pass_on(sig, info, uc, &sa);
 }
 
+/* The program's handler runs as the kernel would run it; ours had blocked all signals. */
+static void run_wanted(int sig, siginfo_t *info, void *uc, struct sigaction *sa)
+{
+    uint64_t mask, more, old;
+    memcpy(&mask, &((ucontext_t *)uc)->uc_sigmask, sizeof mask);
+    memcpy(&more, &sa->sa_mask, sizeof more);
+    mask |= more;
+    if ((sa->sa_flags & SA_NODEFER) == 0)
+        mask |= 1ull << (sig - 1);
+    os_sigmask(SIG_SETMASK, &mask, &old);
+    pass_on(sig, info, uc, sa);
+    os_sigmask(SIG_SETMASK, &old, NULL);
+}
+
+static void on_preempt(int sig, siginfo_t *info, void *uc)
+{
+    struct g *gp = rt_self();
+    bool kicked = block_on_kick(uc);
+    if (preempt_on_signal(info, kicked ? NULL : uc))
+        return;
+    struct sigaction sa = owned[PREEMPT_ROW].wanted;
+    bool handled = (sa.sa_flags & SA_SIGINFO) != 0 || sa.sa_handler > SIG_IGN;
+    if (sa.sa_handler == SIG_IGN || (!handled && sig == SIGURG)) /* ignored by default */
+        return;
+    if (gp != NULL && (gp->sigmask & 1ull << (sig - 1)) != 0) {
+        or_ar(&gp->sigpend, 1ull << (sig - 1)); /* raised when it is unblocked */
+        return;
+    }
+    if ((sa.sa_flags & SA_RESETHAND) != 0)
+        owned[PREEMPT_ROW].wanted.sa_handler = SIG_DFL;
+    run_wanted(sig, info, uc, &sa);
+}
+
+static void install_preempt(struct owned *o)
+{
+    struct sigaction sa = {.sa_sigaction = on_preempt};
+    bool handled =
+        (o->wanted.sa_flags & SA_SIGINFO) != 0 || o->wanted.sa_handler > SIG_IGN;
+    sa.sa_flags = SA_SIGINFO | SA_ONSTACK |
+                  (handled ? o->wanted.sa_flags & SA_RESTART : SA_RESTART);
+    sigfillset(&sa.sa_mask);
+    REAL(sigaction)(o->sig, &sa, NULL);
+}
+
 static void install(struct owned *o)
 {
     struct sigaction sa = o->wanted;
+    if (o == &owned[PREEMPT_ROW]) {
+        install_preempt(o);
+        return;
+    }
     sa.sa_sigaction = on_fault;
     sa.sa_flags = (sa.sa_flags & (SA_NODEFER | SA_RESTART)) | SA_SIGINFO | SA_ONSTACK;
     REAL(sigaction)(o->sig, &sa, NULL);
 }
 
-void fault_start(void)
+static void claim(struct owned *o)
 {
-    if (likely(ld_rlx(&installed)) || xchg_ar(&installed, true))
-        return;
-    for (size_t i = 0; i < sizeof owned / sizeof owned[0]; i++) {
-        REAL(sigaction)(owned[i].sig, NULL, &owned[i].wanted);
-        install(&owned[i]);
+    REAL(sigaction)(o->sig, NULL, &o->wanted);
+    install(o);
+}
+
+void fault_start(int preempt_sig)
+{
+    if (owned[PREEMPT_ROW].sig == 0 && preempt_sig != 0) {
+        owned[PREEMPT_ROW].sig = preempt_sig;
+        claim(&owned[PREEMPT_ROW]);
     }
+    if (xchg_ar(&installed, true))
+        return;
+    for (size_t i = 0; i < PREEMPT_ROW; i++)
+        claim(&owned[i]);
     quit_start();
+}
+
+void fault_fork_child(void)
+{
+    struct owned *o = &owned[PREEMPT_ROW];
+    lock.word = 0;
+    if (o->sig != 0)
+        REAL(sigaction)(o->sig, &o->wanted, NULL);
+    o->sig = 0;
 }
 
 EXPORT int sigaction(int sig, const struct sigaction *set, struct sigaction *old)
 {
-    struct owned *o =
-        ld_acq(&installed) ? find(sig) : NULL; /* MO: acquire: owned is filled */
+    struct owned *o = ld_acq(&installed) && sig > 0 ? find(sig) : NULL;
     struct rt_section s;
     struct sigaction new;
     if (o == NULL)

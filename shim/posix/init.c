@@ -4,6 +4,7 @@
  * who is the main thread, whether to stay out of the way, and what to do in a child of fork.
  * Entry points may be called before it; they then see a process with one foreign thread.
  */
+#include <signal.h>
 #include <stdlib.h>
 
 #include "preempt/preempt.h"
@@ -15,8 +16,18 @@
 
 bool posix_off;
 
+/* Without a runtime nothing of ours is between the program and its signals. */
+static void give_signals_back(void)
+{
+    struct g *gp = rt_self();
+    fault_fork_child();
+    if (gp != NULL)
+        os_sigmask(SIG_SETMASK, &gp->sigmask, NULL);
+}
+
 void posix_fork_child(void)
 {
+    give_signals_back();
     park_forget();
     once_forked();
     rt_fork_child();
@@ -40,14 +51,19 @@ static void attention(struct g *gp)
         block_act();
 }
 
+static void prepare(void)
+{
+    fault_start(preempt_prepare());
+}
+
 bool posix_start(void)
 {
-    static const struct rt_hooks hooks = {
-        .sysmon = sysmon_main, .main_exit = main_exit, .attention = attention};
+    static const struct rt_hooks hooks = {.sysmon = sysmon_main,
+                                          .prepare = prepare,
+                                          .main_exit = main_exit,
+                                          .attention = attention};
     if (posix_off || !rt_start(&hooks))
         return false;
-    fault_start();
-    block_start();
     return true;
 }
 

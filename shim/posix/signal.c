@@ -2,12 +2,27 @@
  *
  * A G's mask is g.sigmask; while it runs, the kernel's mask of its M is the same (sched.c
  * carries it over when two Gs differ), so what the kernel delivers or keeps pending is right.
+ * One bit differs: the preemption signal is never blocked in the kernel; that a G blocks it is
+ * known here only, and one of the program's own that comes meanwhile is kept in g.sigpend.
  */
 #include <signal.h>
 #include <string.h>
 
 #include "shim/posix/posix.h"
 #include "shim/posix/signal.h"
+
+/* Does the G block the preemption signal after this change? */
+static uint64_t preempt_bit_after(const struct g *gp, int how, uint64_t set)
+{
+    switch (how) {
+    case SIG_BLOCK:
+        return (gp->sigmask | set) & rt_preempt_bit;
+    case SIG_UNBLOCK:
+        return gp->sigmask & ~set & rt_preempt_bit;
+    default:
+        return set & rt_preempt_bit;
+    }
+}
 
 static int change(int how, const sigset_t *set, sigset_t *old)
 {
@@ -22,10 +37,16 @@ static int change(int how, const sigset_t *set, sigset_t *old)
     int err = 0;
     if (set != NULL) {
         memcpy(&new, set, sizeof new);
+        uint64_t bit = preempt_bit_after(gp, how, new);
+        new = rt_kernel_mask(new);
         err = -os_sigmask(how, &new, NULL);
-        if (err == 0)
+        if (err == 0) {
             os_sigmask(SIG_SETMASK, NULL, &gp->sigmask);
+            gp->sigmask |= bit;
+        }
         gp->m->sigmask = gp->sigmask;
+        if ((ld_rlx(&gp->sigpend) & ~gp->sigmask) != 0)
+            gp->attention = true;
     }
     rt_exit(&s);
     return err;

@@ -10,8 +10,10 @@ struct g;
 void signal_attention(struct g *gp);
 /* signal_keep_altstack - GP, the caller, has just set its signal stack in the kernel. */
 void signal_keep_altstack(struct g *gp, const stack_t *set);
-/* fault_start - take over SIGSEGV and SIGBUS, once the runtime runs (fault.c). */
-void fault_start(void);
+/* fault_start - take over SIGSEGV, SIGBUS and the preemption signal (0: none), when the
+ * runtime starts (fault.c).  fault_fork_child - the last one is the program's again. */
+void fault_start(int preempt_sig);
+void fault_fork_child(void);
 /* quit_start - SIGQUIT dumps all threads, if GSHIM_DEBUG says so; from fault_start (quit.c). */
 void quit_start(void);
 

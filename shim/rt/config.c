@@ -52,6 +52,7 @@ static const struct debug_key debug_keys[] = {
     KEY_BOOL(dumponquit),
     KEY_BOOL(deadlock),
     KEY_UINT("schedtrace", schedtrace_ms, 3600 * 1000), /* an hour */
+    KEY_UINT("preemptsig", preempt_sig, 64),
     KEY_UINT("preemptus", preempt_us, 1000 * 1000), /* a second: longer is no torture */
 };
 

@@ -41,6 +41,7 @@ struct rt_config {
     bool deadlock;          /* deadlock=1        report when every thread is asleep  */
     unsigned schedtrace_ms; /* schedtrace=MS     one line of counters every MS ms    */
     unsigned preempt_us;    /* preemptus=US      torture: preempt every US us        */
+    unsigned preempt_sig;   /* preemptsig=N      the signal used, 0: SIGURG          */
 };
 
 /* What config_load found; const after rt_start. */

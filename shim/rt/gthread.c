@@ -186,6 +186,7 @@ int g_new(struct g **out, const struct g_attr *attr, void (*body)(struct g *))
     gp->joining = NULL;
     gp->exiting = false;
     gp->attention = false;
+    gp->preempt_off = 0;
     gp->sched_set = gp->affinity_set = gp->sched_pending = gp->has_ceilings = false;
     gp->join = attr->detached ? JOIN_DETACHED : 0;
     gp->wstate = G_PARKED; /* until g_start */

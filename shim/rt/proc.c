@@ -78,12 +78,21 @@ static void get_p_or_queue(struct g *gp)
     sched_switch_to_g0(gp);
 }
 
+/* Asked to, and allowed.  Torture (yieldrandom) keeps the flag set and asks the dice. */
+static bool wants_yield(struct g *gp)
+{
+    struct p *pp = gp->m->p;
+    if (ld_rlx(&pp->preempt) == 0 || gp->preempt_off != 0)
+        return false;
+    return !sched_torture() || sched_random(gp->m) % 4 == 0;
+}
+
 void rt_exit_slow(struct g *gp)
 {
     if (gp->m->p == NULL)
         get_p_or_queue(gp);
-    else if (ld_rlx(&gp->m->p->preempt) != 0)
-        rt_yield(gp);
+    else if (wants_yield(gp))
+        sched_preempted(gp);
     struct m *mp = gp->m;
     RT_ASSERT(mp->p != NULL, "exit: resumed without a P");
     st_rel(&mp->p->owner, (uintptr_t)mp | P_USER); /* MO: release -> [P1] */
@@ -91,6 +100,16 @@ void rt_exit_slow(struct g *gp)
     gp->in_rt = 0;
     if (unlikely(ld_rlx(&gp->attention) && !gp->starting))
         rt_hooks->attention(gp);
+}
+
+/* A signal that is on its way would interrupt the call.  "P given up; fence; load pending"
+ * here, "store pending; fence; load owner" in preempt_request [V2].  It cannot be long: the
+ * sender stands between two instructions, and no M blocks the signal. */
+static void let_request_arrive(struct m *mp)
+{
+    fence_sc(); /* MO: [V2] */
+    for (int i = 0; unlikely(ld_rlx(&mp->preempt_pending) != 0) && i < 1000; i++)
+        os_yield();
 }
 
 void rt_block_begin(bool is_long)
@@ -111,6 +130,7 @@ void rt_block_begin(bool is_long)
     }
     fence_sig();
     gp->in_rt = 0;
+    let_request_arrive(mp);
 }
 
 void rt_block_end(void)
@@ -141,6 +161,7 @@ void proc_init_p(uint32_t n)
         }
         pp->id = i;
         pp->next_ns[0] = pp->next_ns[1] = RT_FOREVER;
+        pp->preempt = sched_torture();
         sched.allp[i] = pp;
     }
     RT_ASSERT(n > 0, "no memory for the first P");
@@ -177,7 +198,7 @@ struct p *proc_release(struct m *mp)
 {
     struct p *pp = mp->p;
     mp->p = NULL;
-    st_rlx(&pp->preempt, 0);
+    st_rlx(&pp->preempt, sched_torture());
     st_rel(&pp->owner, 0); /* MO: release -> [P1] */
     return pp;
 }
@@ -240,10 +261,11 @@ static void start_m(struct p *pp, bool spinning)
 }
 
 /* Every P is taken, perhaps by a G that blocks; only sysmon can tell.  It looks by itself
- * every 10 ms unless it found no P busy.  MO: "queue; fence; load" [S2] */
+ * every 10 ms unless it found no P busy, and must be told at once when hogs hold them all.
+ * MO: "queue; fence; load" [S2] */
 static void hurry_sysmon(void)
 {
-    if (ld_rlx(&sched.sysmon_until_ns) == RT_FOREVER)
+    if (ld_rlx(&sched.sysmon_until_ns) == RT_FOREVER || ld_rlx(&sched.hogged))
         rt_sysmon_kick();
 }
 
@@ -506,6 +528,8 @@ void *proc_m_main(void *arg)
     mp->g0.ctx.tp = arch_tp();
     mp->tid = os_gettid();
     os_sigmask(2 /* SIG_SETMASK */, NULL, &mp->sigmask);
+    uint64_t set = rt_kernel_mask(mp->sigmask);
+    os_sigmask(2 /* SIG_SETMASK */, &set, NULL);
     proc_load_altstack(mp, &mp->g0);
     proc_m_publish(mp);
     proc_stop(mp, false);

@@ -179,6 +179,11 @@ struct g {
     bool starting;  /* before rt_begin: attention has to wait; own thread */
     bool attention; /* hooks->attention is wanted at the next runtime exit; atomic */
 
+    /* preemption; own thread, its signal handler included */
+    uint32_t preempt_off;    /* gshim_preempt_off nests */
+    const char *preempt_why; /* its reason */
+    uintptr_t preempt_pc;    /* where it was interrupted last */
+
     struct park_waiter waiter;
     struct rt_timer timer;
 
@@ -239,6 +244,14 @@ struct m {
     struct os_altstack gsignal;   /* const: our signal stack for this kernel thread */
     struct os_altstack *altstack; /* loaded in the kernel: &gsignal, or its G's */
     uint64_t run_since;           /* TSC at the last switch */
+
+    /* the pending request to preempt (preempt/request.c) */
+    uint32_t preempt_pending; /* its number, 0: none.  atomic [V1] */
+    uint64_t preempt_run;     /* run_since of the run it is for; before preempt_pending */
+    int64_t preempt_sent;     /* when */
+    bool stray;               /* sysmon only: went on without its P, to be asked again */
+    int64_t stray_cpu;        /* sysmon only: its CPU clock at the last look */
+    struct m *stray_link;     /* sysmon only */
 };
 
 /* --- P ----------------------------------------------------------------------------- */
@@ -268,9 +281,9 @@ struct p {
     bool start_spinning;
     /* sysmon only */
     struct sysmontick {
-        uint32_t schedtick, syscalltick, strikes;
-        int64_t sched_when, syscall_when, cpu_at;
-        struct m *mp;
+        uint32_t schedtick, syscalltick, strikes, state;
+        int64_t syscall_when, cpu_when, cpu_at;
+        struct m *mp, *syscall_mp; /* whose clock, whose call */
     } mon;
 };
 
@@ -280,7 +293,9 @@ struct sched {
     struct rt_lock lock;
     /* under lock; counts are atomic hints for readers without it */
     struct g *runq_head, *runq_tail;
-    uint32_t runq_size;
+    struct g *woken_head, *woken_tail; /* woken by who has no P; looked at first [B1] */
+    uint32_t runq_size;                /* both lists */
+    uint32_t nwoken, woken_row;        /* of them woken; taken in a row */
     struct m *midle;
     uint32_t nmidle;
     struct p *pidle;
@@ -291,6 +306,8 @@ struct sched {
     uint32_t nmspinning;
     uint32_t nm;             /* Ms that exist */
     uint32_t np;             /* Ps in use; const after start but for set_maxprocs */
+    uint32_t nstray;         /* Ms whose G runs on though they lost their P */
+    bool hogged;             /* every P has run one G for long: tell sysmon of wake-ups */
     uint32_t ng;             /* living Gs, main included */
     struct m *timer_sleeper; /* idle M that sleeps until the earliest timer */
     int64_t timer_wake_ns;   /* until when whoever covers the timers sleeps */
@@ -303,6 +320,16 @@ struct sched {
     uint32_t ntimers_wall;
 };
 extern struct sched sched;
+
+/* The preemption signal as a bit of a signal mask; 0: none is used.  No M ever blocks it,
+ * whatever the mask of its G.  const after rt_start. */
+extern uint64_t rt_preempt_bit;
+
+/* What the kernel's mask of an M is while its G blocks MASK. */
+static inline uint64_t rt_kernel_mask(uint64_t mask)
+{
+    return mask & ~rt_preempt_bit;
+}
 
 extern __thread struct g *gshim_self_tls;
 
@@ -387,6 +414,8 @@ static inline void rt_exit(struct rt_section *s)
 
 /* rt_block_begin/end - around a call that may block in the kernel.               [G]
  * begin lets sysmon take the P at once; with LONG it is handed off straight away.
+ * A request to preempt that is on its way arrives before begin returns, so the call is not
+ * interrupted by it.
  * On a foreign thread both do nothing.  errno: preserved. */
 void rt_block_begin(bool is_long);
 void rt_block_end(void);
@@ -435,6 +464,10 @@ void rt_leaving(struct g *gp);
 /* rt_yield - go to the tail of the run queue.                                [rt] [G] */
 void rt_yield(struct g *gp);
 
+/* rt_preempt_yield - called by arch_async_preempt: an interrupted G gives up its P to others
+ * and returns when it was scheduled again.                                         [G] */
+void rt_preempt_yield(void);
+
 /* rt_exit_g - never returns; the next context releases the stack.            [rt] [G] */
 _Noreturn void rt_exit_g(struct g *gp);
 
@@ -443,8 +476,13 @@ void sched_loop(struct m *mp); /* returns when MP is ending */
 /* g_wait_off_stack - until GP, queued or dead, has left its stack: some instructions. [any] */
 void g_wait_off_stack(struct g *gp);
 void sched_first_run(void *arg, void *cookie);
+uint32_t sched_random(struct m *mp);
+/* sched_torture - 1 when GSHIM_DEBUG=yieldrandom=1: what p.preempt is when nobody asks. */
+uint32_t sched_torture(void);
 void sched_requeue(struct g *gp);
 void sched_switch_to_g0(struct g *gp);
+/* sched_preempted - GP goes to the end of the global queue.                    [rt] [G] */
+void sched_preempted(struct g *gp);
 
 /* --- run queues (runq.c) -------------------------------------------------------------- */
 void runq_put(struct p *pp, struct g *gp, bool next);
@@ -452,6 +490,7 @@ struct g *runq_get(struct p *pp);
 bool runq_empty(const struct p *pp);
 struct g *runq_steal(struct p *pp, struct p *victim, bool next_too);
 void globq_put_locked(struct g *gp);
+void globq_put_woken_locked(struct g *gp);
 void globq_put_batch(struct g *head, struct g *tail, uint32_t n);
 struct g *globq_get(struct p *pp, uint32_t max);
 
@@ -500,6 +539,8 @@ uint32_t g_number(const struct g *gp);
 /* --- start (start.c) -------------------------------------------------------------------- */
 struct rt_hooks {
     void *(*sysmon)(void *); /* body of the monitor thread; begins with rt_sysmon_ready */
+    void (*prepare)(void); /* all checks have passed; no G runs yet.  May be called again
+                              * in a child of fork */
     void (*main_exit)(void); /* where pthread_exit in main ends, on main's stack */
     void (*attention)(
         struct g *); /* g.attention was set: on that G, outside the runtime */

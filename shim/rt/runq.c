@@ -154,12 +154,32 @@ void globq_put_batch(struct g *head, struct g *tail, uint32_t n)
     rt_unlock(&sched.lock);
 }
 
+void globq_put_woken_locked(struct g *gp)
+{
+    gp->link = NULL;
+    if (sched.woken_tail != NULL)
+        sched.woken_tail->link = gp;
+    else
+        sched.woken_head = gp;
+    sched.woken_tail = gp;
+    st_rlx(&sched.nwoken, sched.nwoken + 1);
+    st_rlx(&sched.runq_size, sched.runq_size + 1);
+}
+
+/* The woken first, but not for ever: the others get a turn as runnext gives one to the ring. */
 static struct g *globq_pop_locked(void)
 {
-    struct g *gp = sched.runq_head;
-    sched.runq_head = gp->link;
-    if (sched.runq_head == NULL)
-        sched.runq_tail = NULL;
+    bool woken = sched.runq_head == NULL ||
+                 (sched.woken_head != NULL && sched.woken_row < RT_NEXT_LIMIT);
+    struct g **head = woken ? &sched.woken_head : &sched.runq_head;
+    struct g **tail = woken ? &sched.woken_tail : &sched.runq_tail;
+    struct g *gp = *head;
+    *head = gp->link;
+    if (*head == NULL)
+        *tail = NULL;
+    sched.woken_row = woken ? sched.woken_row + 1 : 0;
+    if (woken)
+        st_rlx(&sched.nwoken, sched.nwoken - 1);
     st_rlx(&sched.runq_size, sched.runq_size - 1);
     return gp;
 }
@@ -177,6 +197,8 @@ struct g *globq_get(struct p *pp, uint32_t max)
         n = max;
     if (n > RT_RING / 2)
         n = RT_RING / 2;
+    if (sched.nwoken != 0 && n > 1) /* they shall not wait in a ring behind others */
+        n = 1;
     struct g *gp = n != 0 ? globq_pop_locked() : NULL;
     while (n > 1) {
         /* The ring may be filling up; runq_put would then want the lock we hold. */

@@ -25,9 +25,12 @@
  * SOON_ENOUGH times in a row gets its wake-up of an idle M put off; if it then does not park,
  * sysmon finds the mark, wakes an M, and the G must earn it anew.
  */
+#include "shim/libc/libc.h"
+#include "shim/rt/config.h"
 #include "shim/rt/rt.h"
 
 struct sched sched;
+uint64_t rt_preempt_bit;
 __thread struct g *gshim_self_tls __attribute__((tls_model("initial-exec")));
 
 const char *const rt_wait_names[WAIT_REASONS] = {
@@ -57,8 +60,9 @@ _Noreturn void rt_throw(const char *what)
 static void load_kernel_state(struct m *mp, struct g *gp)
 {
     if (mp->sigmask != gp->sigmask) {
+        uint64_t set = rt_kernel_mask(gp->sigmask);
         mp->sigmask = gp->sigmask;
-        os_sigmask(2 /* SIG_SETMASK */, &gp->sigmask, NULL);
+        os_sigmask(2 /* SIG_SETMASK */, &set, NULL);
     }
     if (mp->altstack != gp->altstack &&
         (gp->altstack != NULL || mp->altstack != &mp->gsignal))
@@ -132,7 +136,7 @@ void sched_switch_to_g0(struct g *gp)
 static struct g *pick_local(struct p *pp)
 {
     struct g *gp = NULL;
-    if (unlikely(pp->schedtick % RT_GLOBAL_TICK == 0))
+    if (unlikely(pp->schedtick % RT_GLOBAL_TICK == 0 || ld_rlx(&sched.nwoken) != 0))
         gp = globq_get(pp, 1);
     if (gp == NULL)
         gp = runq_get(pp);
@@ -218,7 +222,7 @@ static void enqueue(struct g *gp, bool next)
     struct p *pp = self != NULL ? self->m->p : NULL;
     if (pp == NULL) {
         rt_lock(&sched.lock);
-        globq_put_locked(gp);
+        globq_put_woken_locked(gp);
         rt_unlock(&sched.lock);
         proc_wakep();
         return;
@@ -261,12 +265,57 @@ void rt_yield(struct g *gp)
         sched_requeue(gp);
         proc_wakep();
     } else {
-        st_rlx(&pp->preempt, 0);
+        st_rlx(&pp->preempt, sched_torture());
         if (runq_empty(pp) && ld_rlx(&sched.runq_size) == 0)
             return;
         runq_put(pp, gp, false);
     }
     switch_away(gp);
+}
+
+uint32_t sched_torture(void)
+{
+    return rt_config.yieldrandom;
+}
+
+/* --- preemption ------------------------------------------------------------------------ */
+
+void sched_preempted(struct g *gp)
+{
+    struct p *pp = gp->m->p;
+    if (pp != NULL) {
+        st_rlx(&pp->preempt, sched_torture());
+        if (runq_empty(pp) && ld_rlx(&sched.runq_size) == 0 && !sched_torture())
+            return;
+    }
+    sched_requeue(gp);
+    if (pp == NULL || ld_rlx(&sched.npidle) != 0)
+        proc_wakep();
+    switch_away(gp);
+}
+
+static void log_preemption(const struct g *gp, uint64_t ran)
+{
+    struct libc_object o = libc_object_of(gp->preempt_pc);
+    os_log("preempt: thread %s (tid %u) at %s+0x%lx after %lu us",
+           gp->name[0] != '\0' ? gp->name
+           : gp->is_main       ? "main"
+                               : "unnamed",
+           gp->tid, o.name == NULL || o.name[0] == '\0' ? "program" : o.name,
+           (unsigned long)(gp->preempt_pc - o.base),
+           (unsigned long)(rt_cycles_to_ns(ran) / 1000));
+}
+
+void rt_preempt_yield(void)
+{
+    struct rt_section s;
+    rt_enter(&s);
+    struct g *gp = s.gp;
+    if (unlikely(rt_config.preemptlog))
+        log_preemption(gp, arch_cycles() - gp->m->run_since);
+    if (gp->m->p != NULL) /* else rt_exit finds one, or queues */
+        sched_preempted(gp);
+    rt_exit(&s);
 }
 
 _Noreturn void rt_exit_g(struct g *gp)
@@ -281,7 +330,7 @@ _Noreturn void rt_exit_g(struct g *gp)
 
 /* --- finding work --------------------------------------------------------------------- */
 
-static uint32_t random_u32(struct m *mp)
+uint32_t sched_random(struct m *mp)
 {
     uint32_t x = mp->rng; /* xorshift32, Marsaglia 2003 */
     x ^= x << 13;
@@ -294,7 +343,7 @@ static struct g *steal_work(struct m *mp, struct p *pp)
 {
     uint32_t np = ld_rlx(&sched.np);
     for (int round = 0; round < STEAL_ROUNDS; round++) {
-        uint32_t start = random_u32(mp);
+        uint32_t start = sched_random(mp);
         for (uint32_t i = 0; i < np; i++) {
             struct p *victim = sched.allp[(start + i) % np];
             if (victim == pp)

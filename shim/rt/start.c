@@ -145,6 +145,21 @@ static void note_altstack(struct g *gp, struct m *mp)
     proc_load_altstack(mp, gp);
 }
 
+/* The kernel puts the name of the program above everything else on the stack.  A limit that is
+ * infinite, or is raised later, does not matter: this only bounds where a G may be preempted. */
+static void note_main_stack(struct g *gp)
+{
+    enum { MAIN_STACK_MAX = 1 << 30 };
+    if (gp->block_lo != NULL) /* it forked; its stack is ours */
+        return;
+    size_t bytes = os_stack_limit();
+    uintptr_t hi = getauxval(AT_EXECFN);
+    if (bytes > MAIN_STACK_MAX)
+        bytes = MAIN_STACK_MAX;
+    gp->stack_hi = (char *)hi;
+    gp->stack_lo = (char *)(hi > bytes ? hi - bytes : 0);
+}
+
 void rt_hook_main_exit(struct g *gp)
 {
     if (gp == &first_g && !main_hooked)
@@ -172,7 +187,10 @@ static void adopt_main(char *stack_top, void *tcb)
     gp->in_rt = 0;
     os_sigmask(2 /* SIG_SETMASK */, NULL, &gp->sigmask);
     mp->sigmask = gp->sigmask;
+    uint64_t set = rt_kernel_mask(gp->sigmask);
+    os_sigmask(2 /* SIG_SETMASK */, &set, NULL);
     note_altstack(gp, mp);
+    note_main_stack(gp);
     mp->curg = gp;
     mp->tid = os_gettid();
     mp->g0.tcb = tcb;
@@ -225,6 +243,8 @@ static const char *try_start(const struct rt_hooks *hooks)
     why = run_trial(top, tcb);
     if (why != NULL)
         return why;
+    if (hooks->prepare != NULL)
+        hooks->prepare();
     proc_init_p(rt_config.maxprocs);
     if (on_main) {
         main_tcb = (void *)arch_tp();

@@ -1,0 +1,160 @@
+/* preempt.S - x86-64: where an interrupted G goes on when it is to give up its P.
+ *
+ * arch_push_call has made the interrupted code look as if it had called
+ * arch_async_preempt at the interrupted instruction, below its red zone (System V ABI, AMD64
+ * supplement, section 3.2.2).  Nothing is dead at an arbitrary instruction: all general
+ * registers, the flags and everything that XSAVE knows are saved, rt_preempt_yield switches
+ * to other Gs, and all is restored, perhaps by another M.
+ *
+ *   in: rsp = interrupted rsp - 136      out: everything as it was; clobbers: nothing
+ *
+ * Stack picture, offsets from the interrupted rsp, which is the CFA:
+ *
+ *      -128 ... -1   red zone of the interrupted function
+ *      -136          interrupted rip            <- rsp at entry
+ *      -144          rflags
+ *      -152          rbp                        <- rbp
+ *      -160 ... -264 rax rcx rdx rbx rsi rdi r8 ... r15
+ *      below         XSAVE area, 64-aligned     <- rsp at the call
+ *
+ * XSAVEC writes no more of the header than its first 16 bytes, and XRSTOR refuses others
+ * that are not zero, so the header is cleared first.  The C code of the runtime is entered
+ * as the ABI wants it: DF clear, x87 empty, exceptions masked, upper halves clean.
+ * .cfi_signal_frame: the saved rip is the next instruction to run, not one after a call.
+ */
+        .text
+        .globl  arch_async_preempt
+        .hidden arch_async_preempt
+        .type   arch_async_preempt, @function
+        .p2align 5
+arch_async_preempt:
+        .cfi_startproc
+        .cfi_signal_frame
+        .cfi_def_cfa rsp, 136
+        .cfi_offset rip, -136
+        pushfq
+        .cfi_adjust_cfa_offset 8
+        .cfi_offset 49, -144            /* rflags */
+        cld
+        pushq   %rbp
+        .cfi_adjust_cfa_offset 8
+        .cfi_offset rbp, -152
+        movq    %rsp, %rbp
+        .cfi_def_cfa_register rbp
+        pushq   %rax
+        .cfi_offset rax, -160
+        pushq   %rcx
+        .cfi_offset rcx, -168
+        pushq   %rdx
+        .cfi_offset rdx, -176
+        pushq   %rbx
+        .cfi_offset rbx, -184
+        pushq   %rsi
+        .cfi_offset rsi, -192
+        pushq   %rdi
+        .cfi_offset rdi, -200
+        pushq   %r8
+        .cfi_offset r8, -208
+        pushq   %r9
+        .cfi_offset r9, -216
+        pushq   %r10
+        .cfi_offset r10, -224
+        pushq   %r11
+        .cfi_offset r11, -232
+        pushq   %r12
+        .cfi_offset r12, -240
+        pushq   %r13
+        .cfi_offset r13, -248
+        pushq   %r14
+        .cfi_offset r14, -256
+        pushq   %r15
+        .cfi_offset r15, -264
+
+        subq    arch_xsave_bytes(%rip), %rsp
+        andq    $-64, %rsp
+        movl    arch_xsave_mask(%rip), %eax
+        movl    4+arch_xsave_mask(%rip), %edx
+        cmpb    $1, arch_xsave_kind(%rip)
+        jb      .Lfxsave
+        xorl    %ecx, %ecx
+        movq    %rcx, 512(%rsp)
+        movq    %rcx, 520(%rsp)
+        movq    %rcx, 528(%rsp)
+        movq    %rcx, 536(%rsp)
+        movq    %rcx, 544(%rsp)
+        movq    %rcx, 552(%rsp)
+        movq    %rcx, 560(%rsp)
+        movq    %rcx, 568(%rsp)
+        je      .Lxsave
+        xsavec64 (%rsp)
+.Lsaved:
+        testb   $4, arch_xsave_mask(%rip)
+        jz      .Lno_avx
+        vzeroupper
+.Lno_avx:
+        fninit
+        ldmxcsr .Lmxcsr_default(%rip)
+        call    rt_preempt_yield
+
+        movl    arch_xsave_mask(%rip), %eax
+        movl    4+arch_xsave_mask(%rip), %edx
+        cmpb    $0, arch_xsave_kind(%rip)
+        je      .Lfxrstor
+        xrstor64 (%rsp)
+.Lrestored:
+        leaq    -112(%rbp), %rsp
+        .cfi_remember_state
+        popq    %r15
+        .cfi_restore r15
+        popq    %r14
+        .cfi_restore r14
+        popq    %r13
+        .cfi_restore r13
+        popq    %r12
+        .cfi_restore r12
+        popq    %r11
+        .cfi_restore r11
+        popq    %r10
+        .cfi_restore r10
+        popq    %r9
+        .cfi_restore r9
+        popq    %r8
+        .cfi_restore r8
+        popq    %rdi
+        .cfi_restore rdi
+        popq    %rsi
+        .cfi_restore rsi
+        popq    %rbx
+        .cfi_restore rbx
+        popq    %rdx
+        .cfi_restore rdx
+        popq    %rcx
+        .cfi_restore rcx
+        popq    %rax
+        .cfi_restore rax
+        popq    %rbp
+        .cfi_restore rbp
+        .cfi_def_cfa rsp, 144
+        popfq
+        .cfi_adjust_cfa_offset -8
+        ret     $128
+        .cfi_restore_state
+.Lxsave:
+        xsave64 (%rsp)
+        jmp     .Lsaved
+.Lfxsave:
+        fxsave64 (%rsp)
+        jmp     .Lno_avx
+.Lfxrstor:
+        fxrstor64 (%rsp)
+        jmp     .Lrestored
+        .cfi_endproc
+        .size   arch_async_preempt, .-arch_async_preempt
+
+        .section .rodata
+        .p2align 2
+.Lmxcsr_default:
+        .long   0x1f80
+
+        .hidden rt_preempt_yield, arch_xsave_bytes, arch_xsave_mask, arch_xsave_kind
+        .section .note.GNU-stack,"",@progbits

@@ -1,0 +1,338 @@
+/* retake.c - one look of sysmon at all Ps: who blocks, who has run for too long, who waits.
+ *
+ *   P_SYSCALL  for more than one look: the P is handed on when somebody can use it.
+ *   P_USER     and others wait: an M that stands still in the kernel loses its P at once.
+ *              One that runs is asked (preempt_request) when its G has had TICK_NS, and again
+ *              a tick later; after STRIKES requests that it could not follow, it loses the P
+ *              and goes on without.  Nobody waits for code that cannot be interrupted.
+ *   stray      an M that lost its P while its G runs on.  It is asked at each look until it
+ *              comes to the runtime or is interrupted where that is safe; then it has a P
+ *              again, or its G is queued.
+ *
+ * Wake-ups [B1]: a G that becomes runnable while every P is in use waits in the queue of the
+ * woken (runq.c), which every P looks at first.  If all Ps are held by hogs the one that has
+ * run longest is asked at once, not at its tick.  Timers fire on sysmon then, so it knows by
+ * itself; others that wake a G kick sysmon when it has published that every P is held by a
+ * hog (sched.hogged).
+ *
+ * Running or blocked?  The CPU clock of the M: it has not moved since the last look: blocked.
+ * Two readings in a row differ: on a CPU just now.  Otherwise it is one or the other: sysmon
+ * may have taken its CPU from it.  If it used most of the time since the last look, it is
+ * taken for running; else the next look tells.
+ *
+ * How long a G has run is told by the M's time stamp of the last switch, and sysmon learns the
+ * rate of that counter as time goes by.  Rejected: counting from the look at which sysmon saw
+ * a new schedtick, as Go does: up to twice the tick.
+ */
+#include "preempt/retake.h"
+
+#include "preempt/preempt.h"
+#include "shim/rt/config.h"
+#include "shim/rt/rt.h"
+
+enum { STRIKES = 2, STRAYS_PER_LOOK = 16 };
+
+/* A run this long makes a hog, which gives way to the woken: below it, a switch away and back
+ * costs more than the wait; the promise is a millisecond. */
+static const int64_t HOG_NS = 100000;
+
+/* Every P has run one G for so long that whoever wakes a G tells sysmon: the promise itself,
+ * so that programs that switch often never pay for it. */
+static const int64_t HOGGED_NS = 1000000;
+
+/* CPU clocks are compared over no less: a shorter time says nothing about blocking. */
+static const int64_t SAMPLE_NS = 40000;
+
+enum m_state { M_BLOCKED, M_RUNNING, M_UNSURE };
+
+static struct m *strays, *strays_end;
+static uint32_t nstrays;
+static struct retake look; /* the one under way */
+
+/* --- clocks ---------------------------------------------------------------------------- */
+
+/* Time stamp ticks to ns, from the ticks since sysmon's first look. */
+static int64_t ran_ns(const struct m *mp, int64_t now)
+{
+    static uint64_t c0;
+    static int64_t n0;
+    uint64_t c = arch_cycles(), since = ld_rlx(&mp->run_since);
+    if (c0 == 0) {
+        c0 = c;
+        n0 = now;
+    }
+    if (now - n0 < 1000000 || c <= since) /* too short to tell */
+        return 0;
+    return (int64_t)((double)(c - since) * (double)(now - n0) / (double)(c - c0));
+}
+
+static enum m_state state_of(struct p *pp, struct m *mp, int64_t now)
+{
+    struct sysmontick *t = &pp->mon;
+    int64_t cpu = os_thread_cpu_ns(mp->tid), used = cpu - t->cpu_at;
+    int64_t passed = now - t->cpu_when;
+    bool known = t->mp == mp && t->cpu_when != 0 && passed >= SAMPLE_NS;
+    if (t->mp == mp && passed == 0) /* asked twice in one look */
+        return (enum m_state)t->state;
+    t->mp = mp;
+    t->cpu_when = now;
+    t->cpu_at = cpu;
+    t->state = M_UNSURE;
+    if (known && used == 0) {
+        t->state = M_BLOCKED;
+    } else {
+        t->cpu_at = os_thread_cpu_ns(mp->tid);
+        if (t->cpu_at != cpu || (known && used >= passed / 4 * 3))
+            t->state = M_RUNNING;
+    }
+    return (enum m_state)t->state;
+}
+
+/* --- taking ------------------------------------------------------------------------------ */
+
+static bool take(struct p *pp, struct m *mp, enum p_mode mode)
+{
+    uintptr_t e = (uintptr_t)mp | mode;
+    if (!cas_acq(&pp->owner, &e, 0)) /* MO: acquire <- [P1] */
+        return false;
+    st_rlx(&pp->preempt, sched_torture());
+    proc_handoff(pp);
+    look.took = true;
+    return true;
+}
+
+static void put_stray(struct m *mp)
+{
+    mp->stray_link = NULL;
+    if (strays == NULL)
+        strays = mp;
+    else
+        strays_end->stray_link = mp;
+    strays_end = mp;
+}
+
+static void take_user(struct p *pp, struct m *mp)
+{
+    int64_t cpu = pp->mon.cpu_at; /* the P's next owner is another M */
+    if (!take(pp, mp, P_USER) || mp->stray)
+        return;
+    mp->stray = true;
+    mp->stray_cpu = cpu;
+    put_stray(mp);
+    st_rlx(&sched.nstray, ++nstrays);
+}
+
+static bool others_wait(struct p *pp)
+{
+    return !runq_empty(pp) || ld_rlx(&sched.runq_size) != 0;
+}
+
+static void see_within(int64_t when)
+{
+    if (when < look.next_ns)
+        look.next_ns = when;
+}
+
+/* In a blocking call.  Leave the P with a call that is short, or that nobody minds. */
+static void retake_syscall(struct p *pp, struct m *mp, int64_t now)
+{
+    struct sysmontick *t = &pp->mon;
+    uint32_t tick = ld_rlx(&pp->syscalltick);
+    if (t->syscalltick != tick || t->syscall_mp != mp) {
+        t->syscalltick = tick;
+        t->syscall_when = now;
+        t->syscall_mp = mp;
+        return;
+    }
+    bool spare = ld_rlx(&sched.npidle) + ld_rlx(&sched.nmspinning) != 0;
+    if (!others_wait(pp) && spare && now - t->syscall_when < TICK_NS)
+        return;
+    take(pp, mp, P_SYSCALL);
+}
+
+/* In user code.  RAN: how long the G has had the M. */
+static void retake_user(struct p *pp, struct m *mp, int64_t now)
+{
+    struct sysmontick *t = &pp->mon;
+    uint32_t tick = ld_rlx(&pp->schedtick);
+    int64_t ran = ran_ns(mp, now);
+    if (t->schedtick != tick) {
+        t->schedtick = tick;
+        t->strikes = 0;
+    }
+    if (rt_config.preempt_us != 0) {
+        look.torture = true;
+        if (state_of(pp, mp, now) == M_RUNNING)
+            preempt_request(mp, pp);
+        if (!others_wait(pp) || ran < TICK_NS)
+            return;
+    }
+    if (!others_wait(pp))
+        return;
+    switch (state_of(pp, mp, now)) {
+    case M_BLOCKED:
+        take_user(pp, mp);
+        return;
+    case M_UNSURE:
+        look.took = true; /* look again soon */
+        return;
+    default:
+        break;
+    }
+    int64_t due = TICK_NS * (1 + t->strikes);
+    if (ran < due) {
+        see_within(now + due - ran);
+        return;
+    }
+    if (t->strikes++ < STRIKES)
+        preempt_request(mp, pp);
+    else
+        take_user(pp, mp);
+}
+
+/* A wake-up of another M was put off (sched.c), and the G did not park meanwhile. */
+static void look_at_deferred(struct p *pp, struct m *mp)
+{
+    if (ld_rlx(&pp->deferred) == 2) {
+        st_rlx(&pp->deferred, 0);
+        struct g *gp = ld_rlx(&mp->curg);
+        if (gp != NULL)
+            gp->soon = -64; /* it did not park soon: earn it anew */
+        proc_wakep();
+    } else if (ld_rlx(&pp->deferred) == 1) {
+        st_rlx(&pp->deferred, 2);
+    }
+}
+
+/* --- strays ------------------------------------------------------------------------------- */
+
+/* Has MP a P again, or stopped running its G? */
+static bool is_back(const struct m *mp)
+{
+    const struct p *pp = ld_rlx(&mp->p);
+    if (ld_rlx(&mp->curg) == NULL || ld_rlx(&mp->tid) == 0)
+        return true;
+    return pp != NULL && (ld_rlx(&pp->owner) & ~(uintptr_t)P_MODE) == (uintptr_t)mp;
+}
+
+static void ask_stray(struct m *mp)
+{
+    int64_t cpu = os_thread_cpu_ns(mp->tid);
+    if (cpu == mp->stray_cpu)
+        return; /* blocked: it runs into the runtime, or is seen moving, when it comes back */
+    mp->stray_cpu = cpu;
+    look.busy = true;
+    preempt_request(mp, NULL);
+}
+
+/* A few at a time; those looked at go to the end of the list. */
+static void look_at_strays(void)
+{
+    uint32_t n = nstrays < STRAYS_PER_LOOK ? nstrays : STRAYS_PER_LOOK;
+    for (; n > 0 && strays != NULL; n--) {
+        struct m *mp = strays;
+        strays = mp->stray_link;
+        if (is_back(mp)) {
+            mp->stray = false;
+            st_rlx(&sched.nstray, --nstrays);
+            continue;
+        }
+        ask_stray(mp);
+        put_stray(mp);
+    }
+}
+
+/* --- wake-ups ------------------------------------------------------------------------------- */
+
+static struct m *user_of(const struct p *pp)
+{
+    uintptr_t o = ld_acq(&pp->owner); /* MO: acquire <- [P1] */
+    return (o & P_MODE) == P_USER ? (struct m *)(o & ~(uintptr_t)P_MODE) : NULL;
+}
+
+/* The P whose G has run longest without having been asked, and for at least HOG_NS. */
+static struct p *longest_hog(int64_t now)
+{
+    uint32_t np = ld_rlx(&sched.np);
+    int64_t longest = HOG_NS;
+    struct p *best = NULL;
+    for (uint32_t i = 0; i < np; i++) {
+        struct p *pp = sched.allp[i];
+        struct m *mp = user_of(pp);
+        if (mp == NULL || ld_rlx(&mp->preempt_pending) != 0 || ld_rlx(&pp->preempt) != 0)
+            continue;
+        int64_t ran = ran_ns(mp, now);
+        if (ran >= longest) {
+            longest = ran;
+            best = pp;
+        }
+    }
+    return best;
+}
+
+/* One hog for each G that was woken and finds no P. */
+static void make_way(int64_t now)
+{
+    uint32_t n = ld_rlx(&sched.nwoken);
+    if (ld_rlx(&sched.npidle) != 0)
+        return;
+    for (; n > 0; n--) {
+        struct p *pp = longest_hog(now);
+        struct m *mp = pp != NULL ? user_of(pp) : NULL;
+        if (mp == NULL) {
+            see_within(now + HOG_NS);
+            return;
+        }
+        if (state_of(pp, mp, now) == M_BLOCKED)
+            take_user(pp, mp);
+        else
+            preempt_request(mp, pp);
+    }
+}
+
+/* The G of PP has woken another, which waits right there for PP, and goes on. */
+static void make_way_here(struct p *pp, struct m *mp, int64_t now)
+{
+    if (ld_rlx(&pp->runnext) != NULL && ld_rlx(&sched.hogged) &&
+        ran_ns(mp, now) >= HOGGED_NS && state_of(pp, mp, now) == M_RUNNING)
+        preempt_request(mp, pp);
+}
+
+/* ----------------------------------------------------------------------------------------- */
+
+/* Returns whether PP is held by a hog. */
+static bool look_at(struct p *pp, int64_t now)
+{
+    uintptr_t o = ld_acq(&pp->owner); /* MO: acquire <- [P1] */
+    struct m *mp = (struct m *)(o & ~(uintptr_t)P_MODE);
+    if (mp == NULL)
+        return false;
+    look.busy = true;
+    look_at_deferred(pp, mp);
+    switch (o & P_MODE) {
+    case P_SYSCALL:
+        retake_syscall(pp, mp, now);
+        return false;
+    case P_USER:
+        make_way_here(pp, mp, now);
+        retake_user(pp, mp, now);
+        return ran_ns(mp, now) >= HOGGED_NS;
+    default:
+        return false;
+    }
+}
+
+struct retake retake(int64_t now)
+{
+    look = (struct retake){.next_ns = RT_FOREVER};
+    bool hogged = true;
+    if (ld_rlx(&sched.nwoken) != 0)
+        make_way(now);
+    uint32_t np = ld_rlx(&sched.np);
+    for (uint32_t i = 0; i < np; i++)
+        hogged &= look_at(sched.allp[i], now);
+    st_rlx(&sched.hogged, hogged);
+    if (nstrays != 0)
+        look_at_strays();
+    return look;
+}
