@@ -1,7 +1,8 @@
 /* sysmon.c - the monitor: one native thread with all signals blocked, and no P.
  *
  * Its duties, in the order of its loop
- *   - make kernel threads for Ps that wait for an M (proc.c: the program's threads never do);
+ *   - make kernel threads for Ps that wait for an M (proc.c: the program's threads never do),
+ *     and join those that ended with a G that was bound to them;
  *   - run timers when no idle M covers them (every P busy);
  *   - preempt a hog for a thread that has become runnable, and retake Ps (retake.c).
  *   - print what GSHIM_DEBUG asked for (rt/debug.h).
@@ -32,7 +33,6 @@ static bool make_m(void)
     if (mp == NULL)
         return false;
     pthread_attr_init(&attr);
-    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
     pthread_attr_setstacksize(&attr, M_STACK);
     int err = REAL(pthread_create)(&t, &attr, proc_m_main, mp);
     pthread_attr_destroy(&attr);
@@ -58,6 +58,21 @@ static void make_wanted(void)
         /* It counts itself in and takes a waiting P before it sleeps. */
         for (int i = 0; ld_rlx(&sched.nm) == before && i < 1000; i++)
             os_yield();
+    }
+}
+
+/* Ms are on their last instructions, so the join is short.  Only after it has the kernel
+ * released the robust mutexes of the G that ended, and may others learn that it did. */
+static void join_ended(void)
+{
+    if (likely(ld_rlx(&sched.mended) == NULL))
+        return;
+    struct m *mp = xchg_acq(&sched.mended, NULL), *next; /* MO: acquire <- [E1] */
+    for (; mp != NULL; mp = next) {
+        next = mp->link;
+        REAL(pthread_join)((pthread_t)mp->g0.tcb, NULL);
+        if (mp->last_g != NULL)
+            rt_hooks->ended(mp->last_g);
     }
 }
 
@@ -93,7 +108,8 @@ static bool sleep_until(int64_t until, int64_t at_most, int64_t now)
         until = timers;
     if (at_most < until)
         until = at_most;
-    if (ld_rlx(&sched.m_wanted) == 0 && xchg_ar(&sched.sysmon_word, 0) == 0)
+    if (ld_rlx(&sched.m_wanted) == 0 && ld_rlx(&sched.mended) == NULL &&
+        xchg_ar(&sched.sysmon_word, 0) == 0)
         os_futex_wait(&sched.sysmon_word, 0, until);
     st_sc(&sched.sysmon_until_ns, 0);
     return xchg_ar(&sched.sysmon_word, 0) != 0;
@@ -121,6 +137,7 @@ void *sysmon_main(void *arg)
     int64_t delay = TICK_NS;
     for (;;) {
         make_wanted();
+        join_ended();
         int64_t now = os_now_ns();
         if (timers_uncovered(now) <= now)
             rt_timers_run(now);

@@ -481,9 +481,40 @@ static void rseq_move(void *tcb, void *old_tcb)
                 RSEQ_SIGNATURE);
 }
 
+static void *robust_next(void *node)
+{
+    return (void *)((uintptr_t)*ptr_at(node, 0) & ~(uintptr_t)GLIBC_ROBUST_PI);
+}
+
+/* Robust mutexes that the main thread holds when the first thread is made: the kernel must
+ * find them on the list that is registered from now on.  A node is the address of its link to
+ * the next; the link to the one before lies 8 bytes below. */
+static void robust_move(void *tcb, void *old_tcb)
+{
+    void *head = at(tcb, glibc_fact.robust_offset);
+    void *old = at(old_tcb, glibc_fact.robust_offset), *last = old;
+    robust_init(tcb);
+    if (robust_next(old) == old)
+        return;
+    *ptr_at(head, 0) = *ptr_at(old, 0);
+    *(void **)((char *)robust_next(old) - 8) = head;
+    while (robust_next(last) != old)
+        last = robust_next(last);
+    uintptr_t pi = (uintptr_t)*ptr_at(last, 0) & GLIBC_ROBUST_PI;
+    *ptr_at(last, 0) = (void *)((uintptr_t)head | pi);
+    *ptr_at(tcb, glibc_fact.robust_offset - 8) = last;
+    robust_init(old_tcb);
+}
+
+bool libc_robust_held(void *tcb)
+{
+    void *head = at(tcb, glibc_fact.robust_offset);
+    return robust_next(head) != head;
+}
+
 void libc_kernel_adopt(void *tcb, void *old_tcb)
 {
-    robust_init(tcb);
+    robust_move(tcb, old_tcb);
     os_robust_list_set(at(tcb, glibc_fact.robust_offset), glibc_fact.robust_len);
     os_set_tid_address((int *)libc_tid_word(tcb));
     rseq_move(tcb, old_tcb);

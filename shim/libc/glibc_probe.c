@@ -110,6 +110,19 @@ static const char *probe_descriptors(void)
     return NULL;
 }
 
+static const char *probe_sizes(void)
+{
+    size_t total, align;
+    glibc_fact.get_tls_static_info(&total, &align);
+    if (total < glibc_size.pthread || total > (1u << 24) || align == 0 || align > 4096 ||
+        (align & (align - 1)) != 0)
+        return "the size of static TLS makes no sense";
+    libc_layout.tcb_size = glibc_size.pthread;
+    libc_layout.tls_size = total - glibc_size.pthread;
+    libc_layout.tls_align = align < 64 ? 64 : align;
+    return NULL;
+}
+
 /* Read with care: where the description is wrong, this walks through anything. */
 static bool on_list(void *tcb)
 {
@@ -171,6 +184,14 @@ static const char *probe_specific(void *tcb)
     return NULL;
 }
 
+/* Is LAST the last node of the robust list at HEAD?  Of an empty one that is HEAD itself. */
+static bool ends_at(void *last, void *head)
+{
+    uintptr_t next;
+    return os_peek(last, &next, sizeof next) &&
+           (next & ~(uintptr_t)GLIBC_ROBUST_PI) == (uintptr_t)head;
+}
+
 static const char *probe_fields(void *tcb, bool on_main)
 {
     uintptr_t base = (uintptr_t)tcb;
@@ -186,15 +207,16 @@ static const char *probe_fields(void *tcb, bool on_main)
     glibc_fact.robust_offset = (uintptr_t)head - base;
     if (glibc_fact.robust_offset + glibc_fact.robust_len > glibc_size.pthread ||
         glibc_fact.robust_offset < 8 ||
-        *ptr_at(tcb, glibc_fact.robust_offset - 8) != head)
+        !ends_at(*ptr_at(tcb, glibc_fact.robust_offset - 8), head))
         return "the robust list is not in the TCB";
     glibc_fact.robust_futex_offset = *(long *)at(head, 8);
     const char *why = probe_specific(tcb);
     if (why != NULL)
         return why;
-    if (glibc_fact.rseq_offset != 0 &&
-        (uintptr_t)glibc_fact.rseq_offset + 32 > glibc_size.pthread)
-        return "the rseq area is not in the TCB";
+    /* Up to 2.40 in the TCB, from 2.41 on in the static TLS below it. */
+    if (glibc_fact.rseq_offset < -(intptr_t)libc_layout.tls_size ||
+        glibc_fact.rseq_offset + 32 > (intptr_t)glibc_size.pthread)
+        return "the rseq area is neither in the TCB nor in static TLS";
     if (!probe_cleanup(tcb))
         return "the cleanup frame is not in the TCB";
     if (!probe_mangling(tcb))
@@ -230,19 +252,13 @@ const char *libc_probe(void *tcb, bool on_main)
     if (why == NULL)
         why = probe_descriptors();
     if (why == NULL)
+        why = probe_sizes();
+    if (why == NULL)
         why = probe_fields(tcb, on_main);
     if (why == NULL)
         why = libc_probe_objects();
     if (why != NULL)
         return why;
-    size_t total, align;
-    glibc_fact.get_tls_static_info(&total, &align);
-    if (total < glibc_size.pthread || total > (1u << 24) || align == 0 || align > 4096 ||
-        (align & (align - 1)) != 0)
-        return "the size of static TLS makes no sense";
-    libc_layout.tcb_size = glibc_size.pthread;
-    libc_layout.tls_size = total - glibc_size.pthread;
-    libc_layout.tls_align = align < 64 ? 64 : align;
     libc_layout.tid_offset = glibc_off.pthread_tid.offset;
     dl_iterate_phdr(find_libc_module, (void *)(uintptr_t)glibc_fact.ctype_init);
     if (glibc_fact.libc_modid == 0)
@@ -285,6 +301,34 @@ void libc_early(void)
         libc_layout.tid_offset = f->offset;
 }
 
+uint32_t libc_cond_flags_at;
+
+/* The one word that differs between a plain condition variable and one that is shared and
+ * monotonic; where there is no such word, the place in the headers we were built with, and
+ * libc_probe_objects refuses. */
+uint32_t libc_cond_flags_find(void)
+{
+    enum { BOTH = LIBC_COND_SHARED | LIBC_COND_MONOTONIC };
+    pthread_condattr_t ca;
+    pthread_cond_t c;
+    uint32_t found = 0, hits = 0;
+    memset(&c, 0, sizeof c);
+    pthread_condattr_init(&ca);
+    pthread_condattr_setpshared(&ca, PTHREAD_PROCESS_SHARED);
+    pthread_condattr_setclock(&ca, CLOCK_MONOTONIC);
+    REAL(pthread_cond_init)(&c, &ca);
+    for (uint32_t o = LIBC_COND_OURS; o < sizeof c; o += sizeof(uint32_t)) {
+        if (*(uint32_t *)at(&c, o) == BOTH) {
+            found = o;
+            hits++;
+        }
+    }
+    if (hits != 1)
+        found = offsetof(pthread_cond_t, __data.__wrefs);
+    st_rlx(&libc_cond_flags_at, found);
+    return found;
+}
+
 const char *libc_probe_objects(void)
 {
     pthread_mutexattr_t ma;
@@ -306,7 +350,11 @@ const char *libc_probe_objects(void)
     pthread_condattr_init(&ca);
     pthread_condattr_setpshared(&ca, PTHREAD_PROCESS_SHARED);
     REAL(pthread_cond_init)(&c, &ca);
-    ok &= (c.__data.__wrefs & LIBC_COND_SHARED) != 0;
+    ok &= *libc_cond_flags(&c) == LIBC_COND_SHARED;
+    pthread_condattr_setpshared(&ca, PTHREAD_PROCESS_PRIVATE);
+    pthread_condattr_setclock(&ca, CLOCK_MONOTONIC);
+    REAL(pthread_cond_init)(&c, &ca);
+    ok &= *libc_cond_flags(&c) == LIBC_COND_MONOTONIC;
     pthread_barrierattr_init(&ba);
     REAL(pthread_barrier_init)(&b, &ba, 2);
     ok &= !libc_barrier_is_shared(&b);

@@ -21,6 +21,7 @@
 #include <semaphore.h>
 
 #include "arch/arch.h"
+#include "arch/atomic.h"
 #include "shim/os/os.h"
 
 /* const after libc_probe; tid_offset already after libc_early */
@@ -96,6 +97,8 @@ const uint32_t *libc_cancel_word(void *tcb);
  * the main thread's TCB becomes a G's, its kernel thread gets another TCB for them.
  * libc_kernel_adopt registers TCB for the calling kernel thread in place of OLD.        */
 void libc_kernel_adopt(void *tcb, void *old_tcb);
+/* libc_robust_held - does the kernel thread with this TCB hold robust mutexes? */
+bool libc_robust_held(void *tcb);
 /* libc_kernel_move - what of that libc's fork does not do in the child by itself. */
 void libc_kernel_move(void *tcb, void *old_tcb);
 
@@ -111,9 +114,23 @@ enum {
     LIBC_MUTEX_SPECIAL =
         0xf0, /* robust 16, priority inherit 32, protect 64, shared 128 */
     LIBC_MUTEX_PROTECT = 64,
-    LIBC_COND_SHARED = 1, /* in __wrefs */
+    LIBC_COND_SHARED = 1, /* in the word that libc_cond_flags finds */
     LIBC_COND_MONOTONIC = 2,
+    LIBC_COND_OURS =
+        16, /* bytes at the start of a condition variable that are not that */
 };
+
+/* libc_cond_flags - the word of a condition variable with its flags.  It moved in glibc 2.41,
+ * so it is measured, at first use since that may come before every constructor.      [any] */
+extern uint32_t libc_cond_flags_at; /* its offset; atomic, 0: not measured yet */
+uint32_t libc_cond_flags_find(void);
+static inline uint32_t *libc_cond_flags(const pthread_cond_t *c)
+{
+    uint32_t at = ld_rlx(&libc_cond_flags_at); /* MO: relaxed, the same for everybody */
+    if (unlikely(at == 0))
+        at = libc_cond_flags_find();
+    return (uint32_t *)((uintptr_t)c + at);
+}
 
 static inline bool libc_sem_is_shared(const sem_t *sem)
 {

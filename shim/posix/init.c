@@ -61,7 +61,8 @@ bool posix_start(void)
     static const struct rt_hooks hooks = {.sysmon = sysmon_main,
                                           .prepare = prepare,
                                           .main_exit = main_exit,
-                                          .attention = attention};
+                                          .attention = attention,
+                                          .ended = join_publish};
     if (posix_off || !rt_start(&hooks))
         return false;
     return true;

@@ -471,6 +471,17 @@ void proc_start_locked_m(struct m *mp, struct g *gp)
     give_p(other, proc_release(mp));
 }
 
+void proc_move_g(struct m *mp, struct g *gp)
+{
+    if (mp->p == NULL) {
+        sched_requeue(gp);
+        proc_wakep();
+        return;
+    }
+    runq_put(mp->p, gp, true);
+    start_m(proc_release(mp), false);
+}
+
 /* --- making Ms, on sysmon ------------------------------------------------------------------------ */
 
 struct m *proc_m_alloc(void)
@@ -545,4 +556,10 @@ void proc_m_end(struct m *mp)
     mp->lockedg = NULL;
     st_rlx(&mp->tid, 0); /* stays on allm; its memory is not reused */
     add_rlx(&sched.nm, -1u);
+    if (mp->first) /* sysmon did not make it */
+        return;
+    mp->link = ld_rlx(&sched.mended);
+    while (!cas_rel(&sched.mended, &mp->link, mp)) /* MO: release -> [E1] in sysmon */
+        ;
+    rt_sysmon_kick();
 }

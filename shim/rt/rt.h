@@ -235,6 +235,9 @@ struct m {
     struct g *lockedg; /* the G bound to this M */
     bool spinning;     /* own thread, or its starter before the wake */
     bool ending;       /* its locked G has exited: the kernel thread goes with it */
+    struct g *last_g;  /* that G, if its end is to be told when the thread is gone */
+    bool first;        /* const: the process's first thread; bound to main only */
+    struct g *moving;  /* has left this M to go on on another */
     bool idle;         /* on the idle list; under sched.lock */
     uint32_t rng;
     int tid;           /* const after start */
@@ -302,6 +305,7 @@ struct sched {
     uint32_t npidle;
     struct p *pwait; /* Ps given to Ms that sysmon has yet to make */
     uint32_t m_wanted;
+    struct m *mended; /* ended, to be joined by sysmon; linked by link; atomic [E1] */
     /* atomic */
     uint32_t nmspinning;
     uint32_t nm;             /* Ms that exist */
@@ -437,6 +441,8 @@ void proc_stop(struct m *mp, bool timers);
 void proc_timer_earlier(int64_t when_ns);
 void proc_stop_locked_m(struct m *mp);
 void proc_start_locked_m(struct m *mp, struct g *gp);
+/* proc_move_g - [g0] GP, which has just left MP, goes on on any other M. */
+void proc_move_g(struct m *mp, struct g *gp);
 void proc_newm_failed(void);
 void *proc_m_main(void *arg); /* body of an M's kernel thread */
 struct m *proc_m_alloc(void);
@@ -543,7 +549,8 @@ struct rt_hooks {
                               * in a child of fork */
     void (*main_exit)(void); /* where pthread_exit in main ends, on main's stack */
     void (*attention)(
-        struct g *); /* g.attention was set: on that G, outside the runtime */
+        struct g *);           /* g.attention was set: on that G, outside the runtime */
+    void (*ended)(struct g *); /* m.last_g: on sysmon, its kernel thread is gone */
 };
 /* rt_start - bring the runtime up, once; the main thread, if it calls, becomes a G.
  * Returns true when threads are Gs from now on, false: pass through to NPTL.    [any]  */

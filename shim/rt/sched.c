@@ -444,6 +444,10 @@ void sched_loop(struct m *mp)
             proc_m_end(mp);
             return;
         }
+        if (unlikely(mp->moving != NULL)) {
+            proc_move_g(mp, mp->moving);
+            mp->moving = NULL;
+        }
         if (mp->lockedg != NULL)
             proc_stop_locked_m(mp);
         struct g *gp = mp->nextg;

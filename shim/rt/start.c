@@ -172,6 +172,7 @@ static void adopt_main(char *stack_top, void *tcb)
     struct m *mp = proc_m_alloc();
     RT_ASSERT(mp != NULL, "no memory for the first M");
     struct g *gp = main_g;
+    mp->first = true;
     gp->is_main = true;
     gp->tcb = (void *)arch_tp();
     gp->ctx.tp = arch_tp();
@@ -319,6 +320,17 @@ void rt_fork_child(void)
 
 /* --- binding a G to its M -------------------------------------------------------------------- */
 
+/* The process's first kernel thread outlives whatever is bound to it, or ps and the debugger
+ * see a dead process: other Gs bind themselves elsewhere.  A few tries, since GP may be stolen
+ * back before another M has taken it, or the system refuses another one. */
+static void leave_first_m(struct g *gp)
+{
+    for (int i = 0; i < 100 && gp->m->first; i++) {
+        gp->m->moving = gp;
+        sched_switch_to_g0(gp);
+    }
+}
+
 void rt_lock_m(void)
 {
     struct rt_section s;
@@ -327,6 +339,8 @@ void rt_lock_m(void)
     if (gp == NULL)
         main_lock_count += (void *)arch_tp() == main_tcb;
     else if (gp->lock_count++ == 0) {
+        if (!gp->is_main)
+            leave_first_m(gp);
         gp->lockedm = gp->m;
         gp->m->lockedg = gp;
     }

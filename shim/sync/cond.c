@@ -5,7 +5,7 @@
  *            waiter before it gives up its mutex, cleared under it when the last is taken.
  *            Legal to be set when nobody waits any more (a timeout); illegal the other way.
  *   mutex    the mutex of the current waiters; valid while one is queued
- *   __wrefs  glibc's flags: process-shared, clock
+ *   and, further on, glibc's flags: process-shared, clock (libc_cond_flags)
  * To wait:  queue, then unlock the mutex, sleep, lock again.  A signal that comes after the
  *           unlock finds the waiter queued.
  * To wake:  move one waiter (all, for broadcast) over to the mutex's queue, when the mutex is
@@ -22,7 +22,7 @@ struct cond {
     pthread_mutex_t *mutex;
 };
 
-_Static_assert(sizeof(struct cond) <= offsetof(pthread_cond_t, __data.__wrefs),
+_Static_assert(sizeof(struct cond) <= LIBC_COND_OURS,
                "our fields must not reach glibc's flags");
 
 static struct cond *of(pthread_cond_t *c)
@@ -32,13 +32,13 @@ static struct cond *of(pthread_cond_t *c)
 
 static bool is_shared(const pthread_cond_t *c)
 {
-    return (c->__data.__wrefs & LIBC_COND_SHARED) != 0;
+    return (*libc_cond_flags(c) & LIBC_COND_SHARED) != 0;
 }
 
 clockid_t cond_clock(const pthread_cond_t *c)
 {
-    return (c->__data.__wrefs & LIBC_COND_MONOTONIC) != 0 ? CLOCK_MONOTONIC
-                                                          : CLOCK_REALTIME;
+    return (*libc_cond_flags(c) & LIBC_COND_MONOTONIC) != 0 ? CLOCK_MONOTONIC
+                                                            : CLOCK_REALTIME;
 }
 
 int cond_init(pthread_cond_t *c, const pthread_condattr_t *attr)
@@ -52,7 +52,7 @@ int cond_init(pthread_cond_t *c, const pthread_condattr_t *attr)
     pthread_condattr_getclock(attr, &clock);
     if (shared == PTHREAD_PROCESS_SHARED)
         return REAL(pthread_cond_init)(c, attr);
-    c->__data.__wrefs = clock == CLOCK_MONOTONIC ? LIBC_COND_MONOTONIC : 0;
+    *libc_cond_flags(c) = clock == CLOCK_MONOTONIC ? LIBC_COND_MONOTONIC : 0;
     return 0;
 }
 

@@ -5,6 +5,9 @@
  * JOIN_GONE when the G went back to the free list.  Exactly one of these frees the G: the
  * joiner that claimed it and saw EXITED; the thread itself, if DETACHED came first; the
  * detacher, if EXITED came first.
+ * Robust mutexes that a G still holds are released by the kernel, at the end of the kernel
+ * thread it is bound to; whoever joins it relies on that, so its end is told only then, by
+ * sysmon (m.last_g).
  * The G may still be on its stack when it is freed; whoever reuses it waits (gthread.c), and
  * the joiner of one whose stack is the program's.
  */
@@ -116,6 +119,17 @@ int join_detach(struct g *gp)
     return 0;
 }
 
+void join_publish(struct g *gp)
+{
+    uint32_t v = or_ar(&gp->join, JOIN_EXITED); /* MO: release -> [J1] */
+    if ((v & JOIN_CLAIMED) != 0) {
+        park_wake_one(&gp->join, NULL, NULL);
+    } else if ((v & JOIN_DETACHED) != 0 && !gp->is_main) {
+        st_rlx(&gp->join, JOIN_GONE);
+        g_free(gp);
+    }
+}
+
 _Noreturn void join_exit(struct g *gp, void *ret)
 {
     struct rt_section s;
@@ -126,12 +140,10 @@ _Noreturn void join_exit(struct g *gp, void *ret)
         exit(0);
     rt_enter(&s);
     rt_leaving(gp);
-    uint32_t v = or_ar(&gp->join, JOIN_EXITED); /* MO: release -> [J1] */
-    if ((v & JOIN_CLAIMED) != 0)
-        park_wake_one(&gp->join, NULL, NULL);
-    else if ((v & JOIN_DETACHED) != 0 && !gp->is_main) {
-        st_rlx(&gp->join, JOIN_GONE);
-        g_free(gp);
-    }
+    struct m *mp = gp->m;
+    if (gp->lockedm != NULL && libc_robust_held(mp->g0.tcb) && !mp->first)
+        mp->last_g = gp;
+    else
+        join_publish(gp);
     rt_exit_g(gp);
 }

@@ -132,6 +132,8 @@ int join_try(struct g *gp, void **ret);
 int join_detach(struct g *gp);
 /* join_exit - the calling G is finished: RET is its result.  Does not return. */
 _Noreturn void join_exit(struct g *gp, void *ret);
+/* join_publish - GP has ended: tell its joiner, or free it.             [rt] sysmon */
+void join_publish(struct g *gp);
 
 /* --- futex.c --- */
 /* sync_futex - SYS_futex on a private word: true when handled, result or -errno in *ret. */
