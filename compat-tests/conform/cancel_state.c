@@ -271,6 +271,107 @@ TEST(self)
     CHECK_EQ(cleaned, 1);
 }
 
+static pthread_mutex_t held = PTHREAD_MUTEX_INITIALIZER;
+static pthread_rwlock_t written = PTHREAD_RWLOCK_INITIALIZER;
+
+static void *lock_async(void *arg)
+{
+    pthread_cleanup_push(count, &cleaned);
+    pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, NULL);
+    set(&ready, 1);
+    if (arg == NULL)
+        pthread_mutex_lock(&held);
+    else
+        pthread_rwlock_rdlock(&written);
+    set(&survived, 1);
+    pthread_cleanup_pop(0);
+    return arg;
+}
+
+/* "acted upon at any time": also in calls that are no cancellation points. */
+TEST(async_ends_any_wait)
+{
+    CHECK_EQ(pthread_mutex_lock(&held), 0);
+    CHECK_EQ(pthread_rwlock_wrlock(&written), 0);
+    for (uintptr_t i = 0; i < 2; i++) {
+        reset();
+        pthread_t t = spawn(lock_async, (void *)i);
+        await_at_least(&ready, 1);
+        settle();
+        CHECK_EQ(pthread_cancel(t), 0);
+        CHECK(join(t) == PTHREAD_CANCELED);
+        CHECK_EQ(survived, 0);
+        CHECK_EQ(cleaned, 1);
+    }
+    CHECK_EQ(pthread_mutex_unlock(&held), 0);
+}
+
+static void unlock_held(void *arg)
+{
+    add(&cleaned, pthread_mutex_unlock(arg) == 0);
+}
+
+static void *cond_async(void *arg)
+{
+    static pthread_cond_t c = PTHREAD_COND_INITIALIZER;
+    pthread_mutex_lock(arg);
+    pthread_cleanup_push(unlock_held, arg);
+    pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, NULL);
+    set(&ready, 1);
+    pthread_cond_wait(&c, arg);
+    pthread_cleanup_pop(1);
+    return arg;
+}
+
+/* A condition wait takes its mutex again in any case. */
+TEST(async_in_cond_wait)
+{
+    pthread_mutexattr_t attr;
+    pthread_mutex_t m;
+    pthread_mutexattr_init(&attr);
+    pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_ERRORCHECK);
+    pthread_mutex_init(&m, &attr);
+    for (int i = 0; i < 50; i++) {
+        reset();
+        pthread_t t = spawn(cond_async, &m);
+        await_at_least(&ready, 1);
+        if (i % 2) /* it may be on its way into the wait, or in it */
+            settle();
+        CHECK_EQ(pthread_mutex_lock(&m), 0);
+        CHECK_EQ(pthread_cancel(t), 0);
+        CHECK_EQ(pthread_mutex_unlock(&m), 0);
+        CHECK(join(t) == PTHREAD_CANCELED);
+        CHECK_EQ(cleaned, 1);
+    }
+}
+
+static void *join_async(void *arg)
+{
+    pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, NULL);
+    set(&ready, 1);
+    pthread_join(*(pthread_t *)arg, NULL);
+    return arg;
+}
+
+static void *wait_for_go(void *arg)
+{
+    await_at_least(&go, 1);
+    return arg;
+}
+
+/* ... and a join leaves its target joinable. */
+TEST(async_in_join)
+{
+    reset();
+    pthread_t target = spawn(wait_for_go, &go), t = spawn(join_async, &target);
+    await_at_least(&ready, 1);
+    settle();
+    CHECK_EQ(pthread_cancel(t), 0);
+    CHECK(join(t) == PTHREAD_CANCELED);
+    set(&go, 1);
+    CHECK(join(target) == &go);
+}
+
 /* The interrupted frames are found: handlers of each of them run, innermost first. */
 static char trail[32];
 static int steps;

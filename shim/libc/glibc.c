@@ -323,6 +323,11 @@ bool libc_cancel_at_once(void *tcb)
     return libc_cancel_pending(tcb) && (ld_rlx(cancel_word(tcb)) & CANCEL_ASYNC) != 0;
 }
 
+bool libc_cancel_async(void *tcb)
+{
+    return (ld_rlx(cancel_word(tcb)) & (CANCEL_DISABLED | CANCEL_ASYNC)) == CANCEL_ASYNC;
+}
+
 /* --- life of a thread ------------------------------------------------------------- */
 
 void libc_thread_begin(void)

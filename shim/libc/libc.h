@@ -89,6 +89,8 @@ bool libc_main_exit_hook(void *main_tcb, void (*fn)(void));
 bool libc_cancel_request(void *tcb);
 bool libc_cancel_pending(void *tcb);
 bool libc_cancel_at_once(void *tcb);
+/* libc_cancel_async - would a cancellation that comes now be one at once? */
+bool libc_cancel_async(void *tcb);
 /* For arch_syscall_cp: (*word & RELEVANT) == PENDING means pending and enabled. */
 extern const uint32_t libc_cancel_relevant, libc_cancel_set;
 const uint32_t *libc_cancel_word(void *tcb);

@@ -150,7 +150,7 @@ bool block_on_kick(void *uc)
         *arch_uc_pc(uc) = (uintptr_t)arch_cp_cancel;
         return true;
     }
-    if (!libc_cancel_at_once(gp->tcb))
+    if (gp->hold || !libc_cancel_at_once(gp->tcb))
         return false;
     arch_uc_divert(uc, block_act);
     return true;

@@ -47,7 +47,7 @@ static void attention(struct g *gp)
     st_rlx(&gp->attention, false);
     sched_attention(gp);
     signal_attention(gp);
-    if (libc_cancel_at_once(gp->tcb))
+    if (!gp->hold && libc_cancel_at_once(gp->tcb))
         block_act();
 }
 

@@ -200,6 +200,7 @@ int g_new(struct g **out, const struct g_attr *attr, void (*body)(struct g *))
     gp->altstack = NULL;
     gp->sigpend = 0;
     gp->in_call = CALL_NONE;
+    gp->hold = false;
     *out = gp;
     return 0;
 }

@@ -177,6 +177,7 @@ struct g {
     bool is_main;
     bool exiting;   /* pthread_exit was called: ret is valid */
     bool starting;  /* before rt_begin: attention has to wait; own thread */
+    bool hold;      /* no asynchronous cancellation just now, see sync_hold; own thread */
     bool attention; /* hooks->attention is wanted at the next runtime exit; atomic */
 
     /* preemption; own thread, its signal handler included */

@@ -100,10 +100,10 @@ int cond_wait(pthread_cond_t *c, pthread_mutex_t *m, struct deadline d)
         op.deadline_ns = 0;
     sync_cancel_point();
     uintptr_t token = 0;
+    sync_hold();
     int result = park_wait(&op, &token);
     err = mutex_relock(m, token);
-    if (result == ECANCELED) /* the mutex is held again, as clean-up handlers expect */
-        sync_cancel_point();
+    sync_release(result == ECANCELED); /* with the mutex, as clean-up handlers expect */
     /* A handler that ran is a spurious wake-up, which the standard allows. */
     return err != 0 ? err : result == ETIMEDOUT ? ETIMEDOUT : 0;
 }

@@ -75,6 +75,7 @@ int join_wait(struct g *gp, void **ret, struct deadline d)
     int err = claim(gp);
     if (err != 0)
         return err;
+    sync_hold();
     if (not_exited(&gp->join)) {
         err = deadline_set(&op, d);
         while (err == 0 && not_exited(&gp->join)) {
@@ -84,11 +85,11 @@ int join_wait(struct g *gp, void **ret, struct deadline d)
     }
     if (err != 0 && not_exited(&gp->join)) {
         unclaim(gp);
-        if (err == ECANCELED)
-            sync_cancel_point();
+        sync_release(err == ECANCELED);
         return err;
     }
     reap(gp, ret);
+    sync_release(false);
     return 0;
 }
 

@@ -238,6 +238,14 @@ void park_interrupt_foreign(const void *tcb)
 
 /* --- waiting -------------------------------------------------------------------------- */
 
+/* Who may be cancelled at any moment may be so in a wait that is no cancellation point; it
+ * then unwinds from the end of the runtime section (attention). */
+static uint8_t ended_by(const struct g *gp, const struct park_op *op)
+{
+    bool async = gp != NULL && !gp->hold && libc_cancel_async(gp->tcb);
+    return op->ended_by | (async ? PARK_BY_CANCEL : 0);
+}
+
 static bool enqueue(struct park_waiter *w, struct park_op *op)
 {
     uintptr_t key = (uintptr_t)op->key;
@@ -249,7 +257,7 @@ static bool enqueue(struct park_waiter *w, struct park_op *op)
         w->token = 0;
         w->result = 0;
         w->seq++;
-        st_rlx(&w->ended_by, op->ended_by);
+        st_rlx(&w->ended_by, ended_by(w->gp, op));
         if (op->since == 0)
             op->since = arch_cycles();
         w->since = op->since;
@@ -262,20 +270,20 @@ static bool enqueue(struct park_waiter *w, struct park_op *op)
 }
 
 /* Did a reason to end the wait come before we were queued?  Then nobody else will tell. */
-static void look_for_reason(struct g *gp, const struct park_op *op)
+static void look_for_reason(struct g *gp)
 {
+    uint8_t by = gp->waiter.ended_by;
     fence_sc(); /* MO: [P5] "queued; fence; load reason" */
-    if ((op->ended_by & PARK_BY_SIGNAL) != 0 &&
-        (ld_rlx(&gp->sigpend) & ~gp->sigmask) != 0)
+    if ((by & PARK_BY_SIGNAL) != 0 && (ld_rlx(&gp->sigpend) & ~gp->sigmask) != 0)
         park_interrupt(gp, PARK_BY_SIGNAL);
-    else if ((op->ended_by & PARK_BY_CANCEL) != 0 && libc_cancel_pending(gp->tcb))
+    else if ((by & PARK_BY_CANCEL) != 0 && libc_cancel_pending(gp->tcb))
         park_interrupt(gp, PARK_BY_CANCEL);
 }
 
 static void sleep_g(struct g *gp, const struct park_op *op)
 {
-    if (op->ended_by != 0)
-        look_for_reason(gp, op);
+    if (gp->waiter.ended_by != 0)
+        look_for_reason(gp);
     bool timed = op->deadline_ns != RT_FOREVER;
     if (timed)
         rt_timer_start(gp, op->clock, op->deadline_ns, on_timeout, gp->waiter.seq);

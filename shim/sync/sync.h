@@ -48,6 +48,28 @@ static inline void sync_cancel_point(void)
         pthread_testcancel();
 }
 
+/* sync_hold - no asynchronous cancellation of the caller until sync_release: it has something
+ * to put right before it may unwind (a mutex to take again).  Both nest with nothing. */
+static inline void sync_hold(void)
+{
+    struct g *gp = rt_self();
+    if (gp != NULL)
+        gp->hold = true;
+}
+
+/* CANCELED: the wait ended with ECANCELED. */
+static inline void sync_release(bool canceled)
+{
+    struct g *gp = rt_self();
+    if (gp != NULL) {
+        gp->hold = false;
+        fence_sig(); /* a kick from here on acts by itself */
+        canceled |= libc_cancel_at_once(gp->tcb);
+    }
+    if (unlikely(canceled))
+        sync_cancel_point();
+}
+
 /* --- mutex.c --- */
 int mutex_lock_slow(pthread_mutex_t *m, struct deadline d);
 int mutex_lock_kind(pthread_mutex_t *m, struct deadline d);
