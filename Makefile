@@ -10,7 +10,7 @@
 #   make deps            install the Debian packages that the targets above need
 #
 # A second compiler: make CC=clang O=.build-clang.  Parts of check by name: check-unit,
-# check-conform, check-env, check-debug, check-stress, check-apps, check-clang.
+# check-conform, check-env, check-debug, check-preempt, check-stress, check-apps, check-clang.
 # V=1 shows the commands.
 
 O        ?= .build
@@ -122,7 +122,7 @@ FLAGS_NOW := $(CC) $(CPPFLAGS) $(GSHIM_CFLAGS) $(OPT) $(CFLAGS) $(GSHIM_LDFLAGS)
 $(O)/flags: FORCE | $(O)/
 	@printf '%s\n' '$(FLAGS_NOW)' | cmp -s - $@ || printf '%s\n' '$(FLAGS_NOW)' > $@
 
-$(O)/ $(O)/conform/ $(O)/stress/ $(O)/unit/:
+$(O)/ $(O)/conform/ $(O)/stress/ $(O)/unit/ $(O)/preempt/:
 	@mkdir -p $@
 
 .PHONY: FORCE
@@ -139,6 +139,9 @@ CONF_SO  := $(patsubst compat-tests/%.c,$(O)/%.so,\
               $(wildcard compat-tests/conform/lib_*.c))
 CONF     := $(CONF_C) $(CONF_CXX)
 STRESS   := $(patsubst compat-tests/%.c,$(O)/%,$(wildcard compat-tests/stress/*.c))
+PREEMPT_C   := $(patsubst compat-tests/%.c,$(O)/%,$(wildcard compat-tests/preempt/*.c))
+PREEMPT_CXX := $(patsubst compat-tests/%.cc,$(O)/%,$(wildcard compat-tests/preempt/*.cc))
+PREEMPT     := $(PREEMPT_C) $(PREEMPT_CXX)
 
 # libgshim stands before libc in the lookup order, as under LD_PRELOAD.
 LINKED    = -L$(O) -Wl,--no-as-needed -lgshim -Wl,--as-needed -Wl,-rpath,'$$ORIGIN/..'
@@ -163,6 +166,14 @@ $(CONF_C) $(STRESS): $(O)/%: compat-tests/%.c | $(O)/conform/ $(O)/stress/
 	$(call say,CC,$@)
 	$(Q)$(T_CC) $(T_LIBS)
 
+$(PREEMPT_C): $(O)/%: compat-tests/%.c | $(O)/preempt/
+	$(call say,CC,$@)
+	$(Q)$(T_CC) $(T_LIBS)
+
+$(PREEMPT_CXX): $(O)/%: compat-tests/%.cc | $(O)/preempt/
+	$(call say,CXX,$@)
+	$(Q)$(T_CXX) $(T_LIBS)
+
 $(CONF_CXX): $(O)/%: compat-tests/%.cc | $(O)/conform/
 	$(call say,CXX,$@)
 	$(Q)$(T_CXX) $(T_LIBS)
@@ -179,10 +190,11 @@ $(CONF_SO): $(O)/%.so: compat-tests/%.c | $(O)/conform/
 	$(call say,CC,$@)
 	$(Q)$(T_CC) -fPIC -shared $(T_LIBS)
 
--include $(wildcard $(O)/unit/*.d $(O)/conform/*.d $(O)/stress/*.d $(O)/driver.d)
+-include $(wildcard $(O)/unit/*.d $(O)/conform/*.d $(O)/stress/*.d $(O)/preempt/*.d \
+    $(O)/driver.d)
 
 .PHONY: tests
-tests: all $(UNIT) $(CONF) $(CONF:=-linked) $(CONF_SO) $(STRESS) \
+tests: all $(UNIT) $(CONF) $(CONF:=-linked) $(CONF_SO) $(STRESS) $(PREEMPT) \
     $(if $(wildcard compat-tests/driver.c),$(O)/driver)
 
 # ---- check -----------------------------------------------------------------------------
@@ -199,7 +211,8 @@ SOAK_SECONDS   ?= 600
 check: deps-check
 	+$(Q)$(MAKE) --no-print-directory check-steps
 
-.PHONY: check-steps check-clang check-unit check-conform check-env check-debug check-stress \
+.PHONY: check-steps check-clang check-unit check-conform check-env check-debug check-preempt \
+    check-stress \
     check-apps
 check-steps:
 	+$(Q)$(MAKE) --no-print-directory tests
@@ -209,6 +222,7 @@ check-steps:
 	+$(Q)$(MAKE) --no-print-directory check-conform
 	+$(Q)$(MAKE) --no-print-directory check-env
 	+$(Q)$(MAKE) --no-print-directory check-debug
+	+$(Q)$(MAKE) --no-print-directory check-preempt
 	+$(Q)$(MAKE) --no-print-directory check-stress
 	+$(Q)$(MAKE) --no-print-directory check-apps
 	@echo 'check: everything passed'
@@ -230,6 +244,11 @@ check-env: all
 # What the library tells about itself: traces, dumps, debugger.
 check-debug: all
 	$(Q)$(TEST_ENV) PYTHONDONTWRITEBYTECODE=1 compat-tests/debug/run.py
+
+# Preemption; with PREEMPT_SECONDS for each of its long programs.
+PREEMPT_SECONDS ?= 1
+check-preempt: all $(PREEMPT)
+	$(Q)PREEMPT_SECONDS=$(PREEMPT_SECONDS) $(TEST_ENV) compat-tests/preempt/run.sh
 
 check-stress: all $(STRESS)
 	$(Q)for t in $(STRESS); do for p in $(STRESS_PROCS); do \
@@ -254,6 +273,7 @@ bench: deps-bench
 
 soak: deps-check
 	+$(Q)$(MAKE) --no-print-directory STRESS_SECONDS=$(SOAK_SECONDS) check-stress
+	+$(Q)$(MAKE) --no-print-directory PREEMPT_SECONDS=$(SOAK_SECONDS) check-preempt
 	$(Q)$(TEST_ENV) compat-tests/apps/run.sh --all
 
 # ---- house rules -----------------------------------------------------------------------

@@ -39,6 +39,10 @@ GSHIM_WEAK void gshim_unlock_os_thread(void);
  * allocates nothing, so it may be called from a signal handler or a debugger. */
 GSHIM_WEAK void gshim_dump_threads(int fd);
 
+/* gshim_preemptions - how often a thread was interrupted in its own code to let others run,
+ * since the process began. */
+GSHIM_WEAK unsigned long long gshim_preemptions(void);
+
 #ifdef __cplusplus
 }
 #endif

@@ -3,6 +3,7 @@
 
 #include <sched.h>
 
+#include "preempt/preempt.h"
 #include "shim/posix/posix.h"
 #include "shim/rt/debug.h"
 
@@ -36,4 +37,9 @@ EXPORT void gshim_unlock_os_thread(void)
 EXPORT void gshim_dump_threads(int fd)
 {
     debug_dump_threads(fd);
+}
+
+EXPORT unsigned long long gshim_preemptions(void)
+{
+    return ld_rlx(&preempt_counts[PREEMPT_YES]);
 }

@@ -1,0 +1,47 @@
+#!/bin/bash
+# run.sh - the tests of preemption: each program with the settings that make it bite.
+#
+#   PREEMPT_SECONDS  running time of the programs that take one (default 1)
+#   GSHIM_BUILD, GSHIM_LIB  set by the Makefile
+#
+# A program says "ok" or "FAIL" by itself and has a watchdog; here it gets a time limit on
+# top, and P = 1 and 2.
+set -u
+
+bin=${GSHIM_BUILD:?run this by make check-preempt}/preempt
+lib=${GSHIM_LIB:?run this by make check-preempt}
+seconds=${PREEMPT_SECONDS:-1}
+limit=$((seconds * 10 + 120))
+unset GSHIM_MAXPROCS GSHIM_DEBUG LD_PRELOAD
+failed=0
+
+say_failed()
+{
+    echo "FAILED: $1 (status $2)"
+    failed=1
+}
+
+# native PROGRAM [argument...]
+native()
+{
+    timeout -k 5 "$limit" "$bin/$1" "${@:2}" || say_failed "$* natively" $?
+}
+
+# under DEBUG PROGRAM [argument...] - preloaded, at 1 and 2 P
+under()
+{
+    local p
+    for p in 1 2; do
+        GSHIM_DEBUG=$1 GSHIM_MAXPROCS=$p LD_PRELOAD=$lib \
+            timeout -k 5 "$limit" "$bin/$2" "${@:3}" ||
+            say_failed "${*:2} at GSHIM_MAXPROCS=$p GSHIM_DEBUG=$1" $?
+    done
+}
+
+for class in gpr flags x87 mxcsr xmm ymm zmm mask redzone; do
+    native registers 20 "$class"
+done
+under preemptus=50 registers "$seconds"
+under preemptus=50,yieldrandom=1 registers "$seconds"
+
+exit $failed
