@@ -44,4 +44,9 @@ done
 under preemptus=50 registers "$seconds"
 under preemptus=50,yieldrandom=1 registers "$seconds"
 
+under "" stuck 0.1
+under preemptus=100 stuck 0.1
+under preemptus=50 throw "$seconds"
+under preemptus=50,yieldrandom=1 throw "$seconds"
+
 exit $failed

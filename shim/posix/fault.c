@@ -104,6 +104,12 @@ static void run_wanted(int sig, siginfo_t *info, void *uc, struct sigaction *sa)
     os_sigmask(SIG_SETMASK, &old, NULL);
 }
 
+static bool is_handled(const struct sigaction *sa)
+{
+    return (sa->sa_flags & SA_SIGINFO) != 0 ||
+           (sa->sa_handler != SIG_DFL && sa->sa_handler != SIG_IGN);
+}
+
 static void on_preempt(int sig, siginfo_t *info, void *uc)
 {
     struct g *gp = rt_self();
@@ -111,7 +117,7 @@ static void on_preempt(int sig, siginfo_t *info, void *uc)
     if (preempt_on_signal(info, kicked ? NULL : uc))
         return;
     struct sigaction sa = owned[PREEMPT_ROW].wanted;
-    bool handled = (sa.sa_flags & SA_SIGINFO) != 0 || sa.sa_handler > SIG_IGN;
+    bool handled = is_handled(&sa);
     if (sa.sa_handler == SIG_IGN || (!handled && sig == SIGURG)) /* ignored by default */
         return;
     if (gp != NULL && (gp->sigmask & 1ull << (sig - 1)) != 0) {
