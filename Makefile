@@ -5,6 +5,7 @@
 #   make demo            real programs, natively and under the preload, side by side
 #   make bench           speed against NPTL (and Go's runtime where go is installed)
 #   make soak            the stress programs for long (SOAK_SECONDS), every application
+#   make matrix          the conformance programs on other versions of the C library
 #   make lint fmt docs   house rules; clang-format; the tables in LD_PRELOAD.md
 #   make install         PREFIX, DESTDIR, libdir, includedir, mandir are honoured
 #   make deps            install the Debian packages that the targets above need
@@ -276,6 +277,12 @@ soak: deps-check
 	+$(Q)$(MAKE) --no-print-directory PREEMPT_SECONDS=$(SOAK_SECONDS) check-preempt
 	$(Q)$(TEST_ENV) compat-tests/apps/run.sh --all
 
+# Makes roots of other Debian releases below $(O)/roots; needs root or sudo.
+.PHONY: matrix
+matrix: deps-matrix
+	+$(Q)$(MAKE) --no-print-directory tests
+	$(Q)$(TEST_ENV) compat-tests/matrix/run.sh
+
 # ---- house rules -----------------------------------------------------------------------
 
 PYTHON := CC='$(CC)' PYTHONDONTWRITEBYTECODE=1 python3
@@ -337,11 +344,13 @@ DEPS_DEMO  := $(DEPS_BUILD) pigz pbzip2 xz-utils zstd coreutils python3
 DEPS_CHECK := $(DEPS_LINT) $(DEPS_DEMO) g++ clang libcriterion-dev stress-ng sysbench \
               libpython@PY@-testsuite
 DEPS_BENCH := $(DEPS_BUILD) python3
+DEPS_MATRIX := $(DEPS_BUILD) g++ debootstrap
 
-.PHONY: deps deps-build deps-lint deps-demo deps-check deps-bench
+.PHONY: deps deps-build deps-lint deps-demo deps-check deps-bench deps-matrix
 deps: deps-check deps-bench
 deps-build: ; $(Q)compat-tests/deps.sh $(DEPS_BUILD)
 deps-lint:  ; $(Q)compat-tests/deps.sh $(DEPS_LINT)
 deps-demo:  ; $(Q)compat-tests/deps.sh $(DEPS_DEMO)
 deps-check: ; $(Q)compat-tests/deps.sh $(DEPS_CHECK)
 deps-bench: ; $(Q)compat-tests/deps.sh $(DEPS_BENCH)
+deps-matrix: ; $(Q)compat-tests/deps.sh $(DEPS_MATRIX)
