@@ -81,4 +81,10 @@ bool preempt_on_signal(void *info, void *uc);
 /* May preempt_request send signals?  Atomic: false once the kernel has refused one. */
 extern bool preempt_async;
 
+/* --- watch.c --- */
+/* watch_sleep - sysmon's sleep until UNTIL or a kick; sees to the network. */
+void watch_sleep(int64_t until, int64_t now);
+/* watch_was_busy - did Gs run since the last call, while others wait for descriptors? */
+bool watch_was_busy(void);
+
 #endif

@@ -110,7 +110,7 @@ static bool sleep_until(int64_t until, int64_t at_most, int64_t now)
         until = at_most;
     if (ld_rlx(&sched.m_wanted) == 0 && ld_rlx(&sched.mended) == NULL &&
         xchg_ar(&sched.sysmon_word, 0) == 0)
-        os_futex_wait(&sched.sysmon_word, 0, until);
+        watch_sleep(until, now);
     st_sc(&sched.sysmon_until_ns, 0);
     return xchg_ar(&sched.sysmon_word, 0) != 0;
 }
@@ -143,6 +143,7 @@ void *sysmon_main(void *arg)
             rt_timers_run(now);
         struct retake r = retake(now);
         int64_t debug_next = rt_debug_on ? debug_tick(now, !r.busy) : RT_FOREVER;
+        r.busy |= watch_was_busy();
         if (sleep_until(next_look(now, &delay, &r), debug_next, now))
             delay = LOOK_SHORT_NS;
     }

@@ -83,6 +83,43 @@ struct os_altstack {
 int os_sigaltstack(const struct os_altstack *set, struct os_altstack *old);
 size_t os_min_sigstack(void); /* AT_MINSIGSTKSZ: what one signal frame takes here */
 
+/* --- readiness of descriptors (linux_epoll.c) ----------------------------------------- */
+enum { /* poll's values */
+       OS_IO_IN = 0x001,
+       OS_IO_PRI = 0x002,
+       OS_IO_OUT = 0x004,
+       OS_IO_ERR = 0x008,
+       OS_IO_HUP = 0x010,
+       OS_IO_RDHUP = 0x2000,
+};
+struct os_poller {
+    int epfd, break_fd, mon_fd; /* ours alone; high numbers */
+};
+struct os_event {
+    uint64_t data;
+    uint32_t events;
+};
+int os_poller_open(struct os_poller *po);
+void os_poller_close(struct os_poller *po);
+/* os_poller_arm - report EVENTS (and errors and hang-ups) on FD once, with DATA; what is ready
+ * already is reported as well.  0, -EPERM: FD is always ready, or -errno. */
+int os_poller_arm(const struct os_poller *po, int fd, uint32_t events, uint64_t data);
+void os_poller_forget(const struct os_poller *po, int fd);
+/* os_poller_wait - up to MAX events; *BROKEN: os_poller_break ended the sleep.  May return
+ * early.  Number of events or -errno. */
+int os_poller_wait(const struct os_poller *po, struct os_event *out, int max,
+                   int64_t timeout_ns, bool *broken);
+void os_poller_break(const struct os_poller *po);
+/* os_poller_watch - sleep until there are events to fetch, os_poller_kick, or the timeout; may
+ * return early. */
+void os_poller_watch(const struct os_poller *po, int64_t timeout_ns);
+void os_poller_kick(const struct os_poller *po);
+/* os_poll - poll(2) without sleeping. */
+struct pollfd;
+int os_poll(struct pollfd *fds, unsigned n);
+/* os_dup_high - a duplicate (close-on-exec) with a high number, or -errno. */
+int os_dup_high(int fd);
+
 /* --- small I/O ---------------------------------------------------------------------- */
 int os_open_ro(const char *path);
 long os_read(int fd, void *buf, size_t n);

@@ -13,6 +13,7 @@
 #include "shim/posix/sched.h"
 #include "shim/posix/signal.h"
 #include "shim/rt/config.h"
+#include "shim/sync/io.h"
 
 bool posix_off;
 
@@ -62,6 +63,7 @@ bool posix_start(void)
                                           .prepare = prepare,
                                           .main_exit = main_exit,
                                           .attention = attention,
+                                          .io_ready = io_ready,
                                           .ended = join_publish};
     if (posix_off || !rt_start(&hooks))
         return false;

@@ -104,3 +104,5 @@ EXPORT int clock_getres(clockid_t clock, struct timespec *ts)
         clock = CLOCK_THREAD_CPUTIME_ID;
     return REAL(clock_getres)(clock, ts);
 }
+
+ALIAS(__nanosleep, nanosleep);

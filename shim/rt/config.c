@@ -1,4 +1,4 @@
-/* config.c - GSHIM_MAXPROCS, GSHIM_DEBUG, GSHIM_TRACE and the default number of Ps.
+/* config.c - GSHIM_MAXPROCS, GSHIM_MAXFILECALLS, GSHIM_DEBUG, GSHIM_TRACE and the default number of Ps.
  *
  * Rule for bad values: say so once, in one line that names the variable, the value and
  * what is used instead, and go on.  An empty variable counts as unset.
@@ -188,6 +188,20 @@ static void load_maxprocs(struct rt_config *c, const char *value)
                quote(shown, value, strlen(value)), CONFIG_MAXPROCS_MAX, c->maxprocs);
 }
 
+static void load_maxfilecalls(struct rt_config *c, const char *value)
+{
+    char shown[QUOTE_MAX + 4];
+    uint64_t v = CONFIG_MAXFILECALLS_DEFAULT;
+
+    if (value != NULL &&
+        !config_parse_uint(value, strlen(value), 1, CONFIG_MAXFILECALLS_MAX, &v)) {
+        v = CONFIG_MAXFILECALLS_DEFAULT;
+        os_log("GSHIM_MAXFILECALLS=\"%s\" is not a number between 1 and %d; using %d",
+               quote(shown, value, strlen(value)), CONFIG_MAXFILECALLS_MAX, (int)v);
+    }
+    c->maxfilecalls = (unsigned)v;
+}
+
 void config_load_from(struct rt_config *c, char *const *envp, bool secure)
 {
     const char *debug;
@@ -196,6 +210,7 @@ void config_load_from(struct rt_config *c, char *const *envp, bool secure)
         envp = NULL;
     memset(c, 0, sizeof(*c));
     load_maxprocs(c, get_nonempty(envp, "GSHIM_MAXPROCS"));
+    load_maxfilecalls(c, get_nonempty(envp, "GSHIM_MAXFILECALLS"));
     debug = get_nonempty(envp, "GSHIM_DEBUG");
     if (debug != NULL)
         config_parse_debug(c, debug);

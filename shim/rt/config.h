@@ -18,6 +18,11 @@
  * array of them costs nothing. */
 #define CONFIG_MAXPROCS_MAX 1024
 
+/* GSHIM_MAXFILECALLS: kernel threads that may sleep in calls on regular files at a time.  The
+ * default keeps a disk's queue full; more only cost memory. */
+#define CONFIG_MAXFILECALLS_DEFAULT 64
+#define CONFIG_MAXFILECALLS_MAX 10000
+
 /* Longest cgroup path, and longest line of /proc/self/{cgroup,mountinfo}, that is looked
  * at; longer ones are passed over, as if they were not visible.  (cgroup mounts have
  * short lines; the long ones are overlay mounts.) */
@@ -28,6 +33,7 @@ struct rt_config {
     unsigned maxprocs;           /* 1 ... CONFIG_MAXPROCS_MAX */
     bool maxprocs_from_env;      /* set by hand: sysmon does not re-read the limits */
     const char *maxprocs_source; /* static text for messages: who decided maxprocs */
+    unsigned maxfilecalls;       /* GSHIM_MAXFILECALLS: see posix/io_wait.c */
     const char *trace_path;      /* GSHIM_TRACE, into envp; NULL = no trace */
 
     /* GSHIM_DEBUG keys; false and 0 are the defaults.  The table is in config.c. */

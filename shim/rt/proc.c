@@ -15,7 +15,11 @@
  * takes an idle P and runs them; when no M is idle, sysmon.  timer_wake_ns says until when
  * the coverer sleeps; "store deadline; fence; load heaps" pairs with "store heap; fence;
  * load deadline" [T1].
+ * The same M covers the network: while Gs wait for descriptors it sleeps in the poller instead
+ * of on mp->park, which it says in mp->polling: "polling; fence; load park" here, "park; fence;
+ * load polling" in who wakes it [M2].
  */
+#include "shim/rt/netpoll.h"
 #include "shim/rt/rt.h"
 
 #include <errno.h>
@@ -205,10 +209,20 @@ struct p *proc_release(struct m *mp)
 
 /* --- starting Ms ------------------------------------------------------------------------- */
 
+/* mp->park was set. */
+static void end_sleep(struct m *mp)
+{
+    fence_sc(); /* MO: [M2] "park; fence; load polling" */
+    if (ld_rlx(&mp->polling))
+        netpoll_break();
+    else
+        os_futex_wake(&mp->park, 1);
+}
+
 static void wake_m(struct m *mp)
 {
     st_rel(&mp->park, PARK_START); /* MO: release -> [M1]: nextp, nextg, spinning */
-    os_futex_wake(&mp->park, 1);
+    end_sleep(mp);
 }
 
 static void give_p(struct m *mp, struct p *pp)
@@ -343,21 +357,46 @@ static void take_given_p(struct m *mp)
     proc_acquire(mp, pp);
 }
 
+/* What was set in mp->park, and takes it. */
+static uint32_t take_park(struct m *mp)
+{
+    uint32_t v = ld_acq(&mp->park); /* MO: acquire <- [M1] */
+    if (v == PARK_START)
+        st_rlx(&mp->park, PARK_NONE);
+    else if (v == PARK_LOOK && !cas_acq(&mp->park, &v, PARK_NONE)) /* MO: [M1] */
+        return take_park(mp);
+    return v;
+}
+
 /* Sleep until started.  Returns false when the deadline passed or a look is wanted. */
 static bool m_sleep(struct m *mp, int64_t deadline_ns)
 {
     for (;;) {
-        uint32_t v = ld_acq(&mp->park); /* MO: acquire <- [M1] */
-        if (v == PARK_START) {
-            st_rlx(&mp->park, PARK_NONE);
-            return true;
-        }
-        if (v == PARK_LOOK) {
-            if (cas_acq(&mp->park, &v, PARK_NONE)) /* MO: acquire <- [M1] */
-                return false;
-            continue;
-        }
+        uint32_t v = take_park(mp);
+        if (v != PARK_NONE)
+            return v == PARK_START;
         if (os_futex_wait(&mp->park, PARK_NONE, deadline_ns) == -ETIMEDOUT)
+            return false;
+    }
+}
+
+/* The same in the poller; false also when there are events, in B. */
+static bool m_sleep_polling(struct m *mp, int64_t deadline_ns, struct net_batch *b)
+{
+    for (;;) {
+        st_rlx(&mp->polling, true);
+        fence_sc(); /* MO: [M2] "polling; fence; load park" */
+        if (ld_rlx(&mp->park) == PARK_NONE) {
+            int64_t left = deadline_ns;
+            if (deadline_ns != RT_FOREVER)
+                left = deadline_ns - os_now_ns();
+            netpoll_sleep(b, left > 0 ? left : 0);
+        }
+        st_rlx(&mp->polling, false);
+        uint32_t v = take_park(mp);
+        if (v != PARK_NONE)
+            return v == PARK_START;
+        if (b->n > 0 || (deadline_ns != RT_FOREVER && os_now_ns() >= deadline_ns))
             return false;
     }
 }
@@ -370,17 +409,18 @@ static void leave_timers(struct m *mp)
     st_rlx(&sched.timer_wake_ns, RT_FOREVER);
     st_sc(&sched.timer_sleeper, NULL); /* MO: sc, [T1] */
     fence_sc();
-    int64_t next = rt_timers_next(0);
-    if (next < ld_rlx(&sched.sysmon_until_ns))
+    int64_t next = rt_timers_next(0), until = ld_rlx(&sched.sysmon_until_ns);
+    if (next < until || (until == RT_FOREVER && netpoll_waiting()))
         rt_sysmon_kick();
 }
 
-/* Become the sleeper for timers, if there are any and nobody is; until when? */
+/* Become the sleeper for timers and network, if there are any and nobody is; until when? */
 static int64_t cover_timers(struct m *mp)
 {
     int64_t next = rt_timers_next(0);
     struct m *e = NULL;
-    if (next == RT_FOREVER || !cas_sc(&sched.timer_sleeper, &e, mp)) /* MO: sc, [T1] */
+    if ((next == RT_FOREVER && !netpoll_waiting()) ||
+        !cas_sc(&sched.timer_sleeper, &e, mp)) /* MO: sc, [T1] */
         return RT_FOREVER;
     st_sc(&sched.timer_wake_ns, next); /* MO: sc, [T1] */
     fence_sc();
@@ -388,6 +428,13 @@ static int64_t cover_timers(struct m *mp)
     if (again < next)
         st_rlx(&sched.timer_wake_ns, again);
     return again < next ? again : next;
+}
+
+static void make_look(struct m *mp)
+{
+    uint32_t e = PARK_NONE;
+    if (cas_rel(&mp->park, &e, PARK_LOOK)) /* MO: release -> [M1] */
+        end_sleep(mp);
 }
 
 void proc_timer_earlier(int64_t when_ns)
@@ -401,9 +448,30 @@ void proc_timer_earlier(int64_t when_ns)
     }
     if (when_ns >= ld_rlx(&sched.timer_wake_ns))
         return;
+    make_look(mp);
+}
+
+void proc_cover_network(void)
+{
+    fence_sc(); /* MO: [T1] "count; fence; load coverer" */
+    struct m *mp = ld_acq(&sched.timer_sleeper); /* MO: acquire <- [T1] */
+    if (mp == NULL) {
+        if (ld_rlx(&sched.sysmon_until_ns) == RT_FOREVER)
+            rt_sysmon_kick();
+    } else if (unlikely(!ld_rlx(&mp->polling))) {
+        make_look(mp);
+    }
+}
+
+void proc_nudge(void)
+{
+    rt_lock(&sched.lock); /* keeps it on the idle list: who starts it comes later */
+    struct m *mp = sched.midle;
     uint32_t e = PARK_NONE;
-    if (cas_rel(&mp->park, &e, PARK_LOOK)) /* MO: release -> [M1] */
-        os_futex_wake(&mp->park, 1);
+    bool set = mp != NULL && cas_rel(&mp->park, &e, PARK_LOOK); /* MO: release -> [M1] */
+    rt_unlock(&sched.lock);
+    if (set)
+        end_sleep(mp);
 }
 
 /* The deadline passed: run the timers on an idle P.  False: none is idle. */
@@ -436,18 +504,23 @@ void proc_stop(struct m *mp, bool timers)
     midle_put_locked(mp);
     rt_unlock(&sched.lock);
     for (;;) {
+        struct net_batch b = {.n = 0};
         int64_t deadline = timers ? cover_timers(mp) : RT_FOREVER;
-        bool started = m_sleep(mp, deadline);
+        bool covers = ld_rlx(&sched.timer_sleeper) == mp;
+        bool started = covers && netpoll_waiting() ? m_sleep_polling(mp, deadline, &b)
+                                                   : m_sleep(mp, deadline);
         leave_timers(mp);
-        if (started) {
+        bool due = deadline != RT_FOREVER && os_now_ns() >= deadline;
+        bool have_p = started;
+        if (started)
             take_given_p(mp);
+        else if (b.n > 0 || due)
+            have_p = wake_for_timers(mp);
+        netpoll_deliver(&b);
+        if (have_p)
             return;
-        }
-        if (deadline != RT_FOREVER && os_now_ns() >= deadline) {
-            if (wake_for_timers(mp))
-                return;
-            timers = false; /* every P is busy: sysmon's duty, see leave_timers */
-        }
+        timers =
+            b.n == 0 && !due; /* else every P is busy: sysmon's duty, see leave_timers */
     }
 }
 

@@ -79,6 +79,7 @@ enum wait_reason {
     WAIT_JOIN,
     WAIT_FUTEX,
     WAIT_SLEEP,
+    WAIT_IO,
     WAIT_CALL,
     WAIT_REASONS
 };
@@ -187,6 +188,7 @@ struct g {
 
     struct park_waiter waiter;
     struct rt_timer timer;
+    uint8_t io; /* its address: what it waits on for descriptors (sync/io.c) */
 
     /* thread; written before it starts, then as said */
     void *(*start)(void *);
@@ -242,6 +244,8 @@ struct m {
     bool idle;         /* on the idle list; under sched.lock */
     uint32_t rng;
     int tid;           /* const after start */
+    bool polling;      /* sleeps in the network poller, not on park; atomic [M2] */
+    bool look_now;     /* own thread: look at the network before anything else */
     struct m *link;    /* idle list; under sched.lock */
     struct m *alllink; /* const after publication */
     uint64_t sigmask;  /* the kernel's mask of this thread, as far as we set it */
@@ -314,7 +318,9 @@ struct sched {
     uint32_t nstray;         /* Ms whose G runs on though they lost their P */
     bool hogged;             /* every P has run one G for long: tell sysmon of wake-ups */
     uint32_t ng;             /* living Gs, main included */
-    struct m *timer_sleeper; /* idle M that sleeps until the earliest timer */
+    uint32_t net_waiters;    /* waits for descriptors, netpoll.c */
+    bool sysmon_watches;     /* sysmon sleeps in the network poller; atomic [M3] */
+    struct m *timer_sleeper; /* idle M that sleeps until the earliest timer or event */
     int64_t timer_wake_ns;   /* until when whoever covers the timers sleeps */
     uint32_t sysmon_word;    /* futex: 1 = kicked */
     int64_t sysmon_until_ns; /* when sysmon wakes by itself */
@@ -440,6 +446,11 @@ void proc_idle_put_locked(struct p *pp);
 void proc_stop(struct m *mp, bool timers);
 /* proc_timer_earlier - a timer at WHEN was added: see that somebody wakes for it. */
 void proc_timer_earlier(int64_t when_ns);
+/* proc_nudge - let an idle M, if there is one, see whether it should cover timers and network.
+ */
+void proc_nudge(void);
+/* proc_cover_network - a G waits for a descriptor: see that somebody fetches the event. */
+void proc_cover_network(void);
 void proc_stop_locked_m(struct m *mp);
 void proc_start_locked_m(struct m *mp, struct g *gp);
 /* proc_move_g - [g0] GP, which has just left MP, goes on on any other M. */
@@ -552,6 +563,7 @@ struct rt_hooks {
     void (*attention)(
         struct g *);           /* g.attention was set: on that G, outside the runtime */
     void (*ended)(struct g *); /* m.last_g: on sysmon, its kernel thread is gone */
+    void (*io_ready)(struct g *); /* wake it, if it waits for descriptors; [g0] sysmon */
 };
 /* rt_start - bring the runtime up, once; the main thread, if it calls, becomes a G.
  * Returns true when threads are Gs from now on, false: pass through to NPTL.    [any]  */

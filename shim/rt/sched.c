@@ -27,6 +27,7 @@
  */
 #include "shim/libc/libc.h"
 #include "shim/rt/config.h"
+#include "shim/rt/netpoll.h"
 #include "shim/rt/rt.h"
 
 struct sched sched;
@@ -37,13 +38,14 @@ const char *const rt_wait_names[WAIT_REASONS] = {
     [WAIT_NONE] = "none",     [WAIT_MUTEX] = "mutex",   [WAIT_COND] = "condition",
     [WAIT_RWLOCK] = "rwlock", [WAIT_SEM] = "semaphore", [WAIT_BARRIER] = "barrier",
     [WAIT_ONCE] = "once",     [WAIT_JOIN] = "join",     [WAIT_FUTEX] = "futex",
-    [WAIT_SLEEP] = "sleep",   [WAIT_CALL] = "call",
+    [WAIT_SLEEP] = "sleep",   [WAIT_IO] = "io",         [WAIT_CALL] = "call",
 };
 
 enum {
     SOON_ENOUGH = 8,     /* quick parks in a row before wake-ups are put off */
     SOON_CYCLES = 20000, /* "at once": well below the cost of waking an M, in TSC ticks */
     STEAL_ROUNDS = 4,    /* as Go: last one also looks at runnext and timers */
+    NET_TICK = 64, /* a look costs about three switches: 5 % with nothing but switches */
 };
 
 _Noreturn void rt_throw(const char *what)
@@ -152,13 +154,22 @@ static bool can_go_directly(struct g *next)
     return next->lockedm == NULL && ld_acq(&next->on_cpu) == 0; /* MO: acquire <- [G2] */
 }
 
+/* A P that never runs out of work looks at the network every so often: on g0, which has the
+ * room for it. */
+static bool network_due(struct m *mp, struct p *pp)
+{
+    if (likely(pp->schedtick % NET_TICK != 0) || !netpoll_waiting())
+        return false;
+    return mp->look_now = true;
+}
+
 /* Leave GP, which is parked, queued or dead, for whatever should run next. */
 static void switch_away(struct g *gp)
 {
     struct m *mp = gp->m;
     struct p *pp = mp->p;
     struct g *next = NULL;
-    if (likely(pp != NULL && mp->lockedg == NULL)) {
+    if (likely(pp != NULL && mp->lockedg == NULL) && !network_due(mp, pp)) {
         st_rlx(&pp->deferred, 0);
         next = pick_local(pp);
         if (next == gp) /* readied and picked again before it ever left */
@@ -402,9 +413,20 @@ static struct g *try_find(struct m *mp)
     struct p *pp = mp->p;
     if (ld_rlx(&pp->next_ns[0]) != RT_FOREVER || ld_rlx(&pp->next_ns[1]) != RT_FOREVER)
         rt_timers_run(os_now_ns());
+    if (unlikely(mp->look_now)) {
+        mp->look_now = false;
+        st_rlx(&pp->schedtick, pp->schedtick + 1); /* not due again at once */
+        netpoll_now();
+    }
     struct g *gp = pick_local(pp);
     if (gp != NULL)
         return gp;
+    if (netpoll_waiting()) {
+        netpoll_now();
+        gp = pick_local(pp);
+        if (gp != NULL)
+            return gp;
+    }
     uint32_t busy = ld_rlx(&sched.np) - ld_rlx(&sched.npidle);
     if (mp->spinning || 2 * ld_rlx(&sched.nmspinning) < busy) {
         start_spinning(mp);

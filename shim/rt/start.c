@@ -24,6 +24,7 @@
 #include "shim/libc/real.h"
 #include "shim/rt/config.h"
 #include "shim/rt/debug.h"
+#include "shim/rt/netpoll.h"
 #include "shim/rt/stack.h"
 
 enum { STATE_NEW, STATE_STARTED, STATE_OFF };
@@ -100,7 +101,12 @@ void rt_sysmon_ready(void)
 
 void rt_sysmon_kick(void)
 {
-    if (xchg_ar(&sched.sysmon_word, 1) == 0)
+    if (xchg_ar(&sched.sysmon_word, 1) != 0)
+        return;
+    fence_sc(); /* MO: [M3] "word; fence; load watches" */
+    if (ld_rlx(&sched.sysmon_watches))
+        netpoll_kick();
+    else
         os_futex_wake(&sched.sysmon_word, 1);
 }
 
@@ -298,6 +304,7 @@ void rt_fork_child(void)
     start_lock.word = 0;
     if (state != STATE_STARTED)
         return;
+    netpoll_forked();
     state = STATE_NEW;
     main_adopted = false;
     rt_helper_threads = 0;

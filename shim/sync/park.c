@@ -345,10 +345,10 @@ int park_wait(struct park_op *op, uintptr_t *token)
 
 /* --- waking ---------------------------------------------------------------------------- */
 
-/* Wake all of LIST (linked by next).  The first runs next here: it continues our work. */
-static void wake_list(struct park_waiter *list, uintptr_t token)
+/* Wake all of LIST (linked by next); with NEXT the first runs next here: it continues our
+ * work. */
+static void wake_list(struct park_waiter *list, uintptr_t token, bool next)
 {
-    bool next = true;
     while (list != NULL) {
         struct park_waiter *w = list;
         list = w->next;
@@ -420,7 +420,7 @@ static size_t wake(const void *key, size_t n, park_look_fn *look, park_pick_fn *
     if (fn != NULL)
         token = fn(arg, found);
     rt_unlock(&b->lock);
-    wake_list(list, token);
+    wake_list(list, token, true);
     rt_exit(&s);
     return found.woken;
 }
@@ -428,6 +428,18 @@ static size_t wake(const void *key, size_t n, park_look_fn *look, park_pick_fn *
 size_t park_wake_one(const void *key, park_wake_fn *fn, void *arg)
 {
     return wake(key, 1, NULL, pick_any, fn, arg);
+}
+
+void park_wake_tail(const void *key)
+{
+    struct rt_section s;
+    struct park_waiter *list;
+    rt_enter(&s);
+    struct bucket *b = lock_bucket((uintptr_t)key);
+    collect(b, (uintptr_t)key, 1, pick_any, NULL, &list);
+    rt_unlock(&b->lock);
+    wake_list(list, 0, false);
+    rt_exit(&s);
 }
 
 size_t park_wake_n(const void *key, size_t n, park_wake_fn *fn, void *arg)
@@ -486,7 +498,7 @@ size_t park_requeue(const void *from, const void *to, struct park_move *mv)
     if (mv->fn != NULL)
         mv->fn(mv->arg, found.woken, moved, has_waiter(p.from, (uintptr_t)from));
     unlock_pair(p);
-    wake_list(list, 0);
+    wake_list(list, 0, true);
     mv->nwake = found.woken;
     mv->nmove = moved;
     rt_exit(&s);

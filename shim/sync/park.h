@@ -57,6 +57,9 @@ typedef uintptr_t park_wake_fn(void *arg, struct park_found found);
  * and gives the token.  Returns the number woken.                     [G] [g0] foreign */
 size_t park_wake_one(const void *key, park_wake_fn *fn, void *arg);
 
+/* park_wake_tail - wake the oldest waiter, who runs when its turn comes.  [G] [g0] foreign */
+void park_wake_tail(const void *key);
+
 /* park_wake_n - as above for up to N waiters. */
 size_t park_wake_n(const void *key, size_t n, park_wake_fn *fn, void *arg);
 

@@ -1,0 +1,100 @@
+/* sys.h - shared by the wrappers of system calls that block (syscalls.def, io_*.c).
+ *
+ * A wrapper on a G tries without sleeping, then sleeps in the netpoller, and at last, for what
+ * cannot be waited for, makes the call in the kernel and leaves its P (block_call).  On a
+ * thread that is no G (before the first pthread_create: all of them) it makes the system call
+ * as libc does.  With GSHIM_DEBUG=off=1 it calls libc's own function (SYS_PASS).
+ */
+#ifndef GSHIM_POSIX_SYS_H
+#define GSHIM_POSIX_SYS_H
+
+#include <errno.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+
+#include "shim/posix/block.h"
+#include "shim/posix/posix.h"
+#include "shim/sync/io.h"
+
+/* --- libc's own functions behind the rows of syscalls.def (sys_real.c) ------------------- */
+
+#define SYS_ROW(name) SYSREAL_##name,
+enum sys_index {
+#include "shim/posix/sys_rows.h"
+    SYSREAL_COUNT
+};
+#undef SYS_ROW
+
+/* sys_real - libc's function; looked up at first use: outside runtime sections.       [G] */
+void *sys_real(enum sys_index i);
+#define SYS_REAL(name) ((__typeof__(name) *)sys_real(SYSREAL_##name))
+
+#define SYS_PASS(name, ...)                                                              \
+    do {                                                                                 \
+        if (unlikely(posix_off))                                                         \
+            return SYS_REAL(name)(__VA_ARGS__);                                          \
+    } while (0)
+
+/* --- results -------------------------------------------------------------------------- */
+
+/* A system call's result as libc's functions return it. */
+static inline long sys_ret(long r)
+{
+    if (likely(r >= 0 || r < -4095))
+        return r;
+    errno = (int)-r;
+    return -1;
+}
+
+#define SYS(nr, ...) SYS_6(nr, __VA_ARGS__, 0, 0, 0, 0, 0, 0)
+#define SYS_6(nr, a, b, c, d, e, f, ...)                                                 \
+    arch_syscall6((nr), (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
+#define BLOCK(flags, nr, ...) BLOCK_6(flags, nr, __VA_ARGS__, 0, 0, 0, 0, 0, 0)
+#define BLOCK_6(flags, nr, a, b, c, d, e, f, ...)                                        \
+    block_call((flags), (nr), (long)(a), (long)(b), (long)(c), (long)(d), (long)(e),     \
+               (long)(f))
+
+/* --- waiting (io_wait.c) ---------------------------------------------------------------- */
+
+/* A call that may have to wait for a descriptor. */
+struct sys_op {
+    struct io_op io; /* fd, events, try, arg; the rest is filled in */
+    int timeout_opt; /* SO_RCVTIMEO or SO_SNDTIMEO, 0: not a socket's */
+};
+
+/* sys_wait - the call would block, in a G.  Waits and tries as io_wait does, for as long as
+ * the descriptor's own timeout and O_NONBLOCK allow; acts on a cancellation unless *PROGRESS
+ * (or NULL: none) says that part of the work is done.                                  [G]
+ * Returns TRY's result | -EAGAIN | -EINTR | IO_CANCELED (with progress) | IO_CANNOT. */
+long sys_wait(struct sys_op *op, const size_t *progress);
+
+bool sys_nonblocking(int fd); /* has the program set O_NONBLOCK? */
+
+/* sys_wait_dup - for calls that have no variant that does not sleep: waits until OP's
+ * descriptor is ready and returns a private duplicate of it, to be given to the call and
+ * closed, or as sys_wait.  OP's try and arg are not used. */
+long sys_wait_dup(struct sys_op *op);
+
+/* Is FD ready for EVENTS at this moment?  Also when it is in error. */
+bool sys_is_ready(int fd, uint32_t events);
+
+/* sys_ready_call - the call NR with FD as its first argument, made when FD is ready. */
+long sys_ready_call(int fd, uint32_t events, int timeout_opt, long nr, const long a[6]);
+
+/* sys_file_call - block_call on a regular file.  How many of them sleep in the kernel
+ * at a time is limited (GSHIM_MAXFILECALLS); the others wait as Gs. */
+long sys_file_call(unsigned flags, long nr, const long a[6]);
+
+/* --- the families, results as of system calls --------------------------------------------- */
+long io_readv(int fd, const struct iovec *v, int n, long nr, const long a[6]);
+long io_writev(int fd, const struct iovec *v, int n, long nr, const long a[6]);
+long io_recv(int fd, void *buf, size_t n, int flags, struct sockaddr *from,
+             socklen_t *len);
+long io_send(int fd, const void *buf, size_t n, int flags, const struct sockaddr *to,
+             socklen_t len);
+long io_recvmsg(int fd, struct msghdr *m, int flags);
+long io_sendmsg(int fd, const struct msghdr *m, int flags);
+int io_poll_call(struct pollfd *fds, nfds_t n, int64_t timeout_ns, const sigset_t *mask);
+
+#endif

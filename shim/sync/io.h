@@ -1,0 +1,46 @@
+/* io.h - waiting for descriptors on top of the parking lot and the netpoller.
+ *
+ * All for Gs only (rt_self() is one), outside runtime sections.  Results are those of system
+ * calls: 0 or positive, or -errno.
+ */
+#ifndef GSHIM_IO_H
+#define GSHIM_IO_H
+
+#include <poll.h>
+
+#include "shim/sync/sync.h"
+
+/* A call that does not sleep: its result, or -EAGAIN: wait (again).  In a runtime section. */
+typedef long io_try_fn(void *arg, int fd);
+
+struct io_op {
+    int fd;
+    uint32_t events; /* OS_IO_* that may make it succeed */
+    io_try_fn *try;
+    void *arg;
+    int64_t deadline_ns; /* CLOCK_MONOTONIC; RT_FOREVER: none */
+    bool any_handler; /* EINTR after any handler, else after those without SA_RESTART */
+    bool no_cancel;   /* not a cancellation point */
+};
+
+/* Results of io_wait besides those of TRY. */
+enum {
+    IO_TIMEOUT = -(1 << 20),
+    IO_CANCELED, /* pending and enabled; nothing is held: act on it, or return progress */
+    IO_CANNOT,   /* this descriptor cannot be waited for: use a call that blocks */
+};
+
+/* io_wait - sleep until OP's descriptor may be ready, try, and so on.               [G]
+ * Returns TRY's result unless that is -EAGAIN | -EINTR a handler ran | IO_*.
+ * A close of the descriptor by another thread does not end the wait, as in the kernel. */
+long io_wait(struct io_op *op);
+
+/* io_poll - poll(2) with a deadline.                                                   [G]
+ * Returns the number ready, 0 timeout | -errno | IO_CANCELED | IO_CANNOT. */
+enum { IO_POLL_MAX = 64 }; /* nodes are on the stack */
+long io_poll(struct pollfd *fds, unsigned n, int64_t deadline_ns);
+
+/* io_ready - the netpoller's upcall: wake GP if it waits.                      [g0] sysmon */
+void io_ready(struct g *gp);
+
+#endif
