@@ -67,6 +67,8 @@ int preempt_prepare(void)
                rt_config.preempt_sig, sig);
     rt_preempt_bit = 1ull << (sig - 1);
     signal_used = sig;
+    trace_verdict_names = preempt_verdict_names;
+    trace_verdicts = PREEMPT_VERDICTS;
     preempt_async = !rt_config.asyncpreemptoff && arch_preempt_init();
     if (preempt_async)
         libc_objects_init(true);
@@ -141,6 +143,8 @@ static void act(struct m *mp, struct g *gp, ucontext_t *uc)
 {
     enum preempt_verdict v = uc != NULL ? judge(mp, gp, uc) : PREEMPT_NO_STALE;
     add_rlx(&preempt_counts[v], 1);
+    if (tracing())
+        trace_verdict(mp, gp, (uint8_t)v, uc != NULL ? *arch_uc_pc(uc) : 0);
     if (v != PREEMPT_YES)
         return;
     gp->preempt_pc = *arch_uc_pc(uc);

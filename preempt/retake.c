@@ -95,6 +95,8 @@ static bool take(struct p *pp, struct m *mp, enum p_mode mode)
     uintptr_t e = (uintptr_t)mp | mode;
     if (!cas_acq(&pp->owner, &e, 0)) /* MO: acquire <- [P1] */
         return false;
+    if (tracing())
+        trace_p_taken(pp, mp);
     st_rlx(&pp->preempt, sched_torture());
     proc_handoff(pp);
     look.took = true;

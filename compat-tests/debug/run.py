@@ -6,6 +6,8 @@ where something must appear sooner or later, LIMIT is how long we wait before gi
 Environment, set by the Makefile: GSHIM_LIB, GSHIM_BUILD, CC.
 """
 
+import collections
+import json
 import os
 import pathlib
 import re
@@ -227,6 +229,160 @@ def t_no_deadlock_spin():
     never("spin")
 
 
+# --- execution trace -----------------------------------------------------------------------
+
+PROCESSORS, THREADS = 1, 2
+STATES = {"running", "runnable", "join", "sleep", *WAITS}
+
+
+def load_trace(path, whole=True):
+    """The events; of a file that was cut short those that are there."""
+    text = path.read_text()
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        must(not whole, f"no JSON: ...{text[-200:]}")
+    must(text.endswith("}"), f"the last line is no whole event: {text[-200:]}")
+    return json.loads(text + "]")
+
+
+def check_nesting(slices, where):
+    """Each slice lies inside, or beside, every other.  Yields (slice, the one around it)."""
+    open_now = []
+    for e in sorted(slices, key=lambda e: (e["ns"], -e["ns_end"])):
+        while open_now and open_now[-1]["ns_end"] <= e["ns"]:
+            open_now.pop()
+        around = open_now[-1] if open_now else None
+        must(around is None or e["ns_end"] <= around["ns_end"], f"overlap on {where}:", around, e)
+        open_now.append(e)
+        yield e, around
+
+
+def check_processor(slices, p):
+    for e, around in check_nesting(slices, f"P{p}"):
+        must(around is None, f"two threads on P{p}:", around, e)
+        must(re.fullmatch(r"G\d+", e["name"]) and e["args"]["m"] > 0, e)
+
+
+def check_thread(slices, lives, g):
+    for e, around in check_nesting(slices, f"G{g}"):
+        if e["name"].startswith("call"):
+            must(around and around["name"] == "running", "a call outside of a run:", e, around)
+        else:
+            must(around is None, "two states at once:", around, e)
+        must(any(b <= e["ns"] and e["ns_end"] <= x for b, x in lives), f"G{g} lives {lives}", e)
+
+
+def lives_of(events):
+    """(born, gone) of each thread that a number stood for."""
+    found, born = [], None
+    for e in sorted(events, key=lambda e: (e["ns"], e["ph"] == "B")):
+        if e["ph"] == "B":
+            must(born is None, "born twice:", e)
+            born = e["ns"]
+        elif born is not None:
+            found.append((born, e["ns"]))
+            born = None
+    return found + ([(born, 1 << 62)] if born is not None else [])
+
+
+def check_trace(events):
+    """Everything that must hold of any trace; returns the slices of threads by number."""
+    tracks = collections.defaultdict(list)
+    lives = collections.defaultdict(list)
+    for e in events:
+        if "ts" in e:
+            e["ns"] = round(e["ts"] * 1000)
+            e["ns_end"] = e["ns"] + round(e.get("dur", 0) * 1000)
+        if e["ph"] == "X":
+            tracks[e["pid"], e["tid"]].append(e)
+        elif e["ph"] in "BE":
+            lives[e["tid"]].append(e)
+    for (pid, track), slices in tracks.items():
+        if pid == PROCESSORS:
+            check_processor(slices, track)
+        else:
+            check_thread(slices, lives_of(lives[track]), track)
+    return {g: x for (pid, g), x in tracks.items() if pid == THREADS}
+
+
+def trace_run(end, status, procs, directory):
+    path = pathlib.Path(directory) / "trace.json"
+    p = subprocess.run([MIX_BIN, end], env=environment(GSHIM_TRACE=str(path), GSHIM_MAXPROCS=procs),
+                       capture_output=True, text=True, timeout=LIMIT, check=False)
+    must(p.returncode == status, f"{end}: status {p.returncode}", p.stdout, p.stderr)
+    must(p.stdout.startswith("9"), p.stdout)
+    return path, p
+
+
+WORKERS = {"main", "ping", "pong", "reader", "spin", "short"}
+
+
+def check_mix(events, procs, workers=frozenset(WORKERS | {"goes on"})):
+    threads = check_trace(events)
+    names = {e["args"]["name"].split(" ", 1)[-1] for e in events
+             if e["ph"] == "M" and e["name"] == "thread_name" and e["pid"] == THREADS}
+    must(workers <= names, names)
+    processors = {e["tid"] for e in events if e["pid"] == PROCESSORS and e["ph"] == "X"}
+    must(processors <= set(range(procs)), processors)
+    kinds = collections.Counter(e["name"] for g in threads.values() for e in g)
+    must(kinds["running"] >= 1000 and kinds["semaphore"] >= 600, kinds)
+    must(kinds["sleep"] >= 5 and kinds["join"] >= 1, kinds)
+    for e in (e for g in threads.values() for e in g):
+        must(e["name"] in STATES or e["name"].startswith("call") or e["name"] in ALSO, e)
+    return kinds
+
+
+ALSO = {"fd"}  # a wait that some kernels and some limits turn into a call
+
+
+def t_trace_complete():
+    notes = []
+    for end in ("return", "exit", "_exit"):
+        for procs in (1, 2, 8):
+            with tempfile.TemporaryDirectory() as d:
+                path, p = trace_run(end, 0, str(procs), d)
+                must(p.stderr == "", p.stderr)
+                notes.append(sum(check_mix(load_trace(path), procs).values()))
+    return f"{min(notes)} to {max(notes)} slices"
+
+
+def t_trace_cut_short():
+    for end, status in (("kill", -signal.SIGKILL), ("abort", -signal.SIGABRT)):
+        with tempfile.TemporaryDirectory() as d:
+            path, _ = trace_run(end, status, "2", d)
+            events = load_trace(path, whole=False)
+            check_trace(events)
+            must(end == "abort" or len(events) > 1000, f"{end}: only {len(events)} events")
+
+
+def t_trace_of_fork():
+    with tempfile.TemporaryDirectory() as d:
+        path, _ = trace_run("fork", 0, "2", d)
+        files = sorted(pathlib.Path(d).iterdir())
+        must(len(files) == 2 and files[0] == path, files)
+        for f in files:
+            kinds = check_mix(load_trace(f), 2, WORKERS)
+            must(kinds["running"] > 1000, f, kinds)
+
+
+def t_trace_file_closed_by_the_program():
+    with tempfile.TemporaryDirectory() as d:
+        path, p = trace_run("closer", 0, "2", d)
+        check_trace(load_trace(path, whole=False))
+        must(p.stderr == "" or "closed the file" in p.stderr, p.stderr)
+
+
+def t_trace_not_possible():
+    with tempfile.TemporaryDirectory() as d:
+        p = subprocess.run([MIX_BIN], env=environment(GSHIM_TRACE=d + "/no/such/file"),
+                           capture_output=True, text=True, timeout=LIMIT, check=False)
+        must(p.returncode == 0 and p.stderr.count("\n") == 1 and "GSHIM_TRACE" in p.stderr, p)
+    p = subprocess.run([MIX_BIN], env=environment(GSHIM_TRACE="/dev/full"),
+                       capture_output=True, text=True, timeout=LIMIT, check=False)
+    must(p.returncode == 0 and p.stderr.count("\n") == 1 and "cannot write" in p.stderr, p)
+
+
 # --- all of them ---------------------------------------------------------------------------
 
 def main():
@@ -244,4 +400,5 @@ def main():
 
 
 WAITS_BIN = build("waits")
+MIX_BIN = build("mix")
 sys.exit(main())

@@ -12,8 +12,10 @@
 #include <signal.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/uio.h>
@@ -222,6 +224,12 @@ _Noreturn void os_exit_thread(void)
         SYS3(SYS_exit, 0, 0, 0);
 }
 
+_Noreturn void os_exit(int status)
+{
+    for (;;)
+        SYS3(SYS_exit_group, status, 0, 0);
+}
+
 int os_cpu_count_affinity(void)
 {
     unsigned long mask[128];
@@ -359,6 +367,36 @@ long os_write(int fd, const void *buf, size_t n)
         r = SYS3(SYS_write, fd, buf, n);
     while (r == -EINTR);
     return r;
+}
+
+int os_open_log(const char *path)
+{
+    enum { HIGH = 900 }; /* out of the way of programs that count on small numbers */
+    int fd =
+        (int)SYS6(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666, 0, 0);
+    if (fd < 0)
+        return fd;
+    int r = (int)SYS3(SYS_flock, fd, LOCK_EX | LOCK_NB, 0);
+    if (r == -EAGAIN) {
+        os_close(fd);
+        return r;
+    }
+    SYS3(SYS_ftruncate, fd, 0, 0); /* of a pipe or device: refused, and not needed */
+    int high = (int)SYS3(SYS_fcntl, fd, F_DUPFD_CLOEXEC, HIGH);
+    if (high < 0)
+        return fd;
+    os_close(fd);
+    return high;
+}
+
+bool os_file_id(int fd, uint64_t id[2])
+{
+    struct stat st;
+    if (SYS3(SYS_fstat, fd, &st, 0) != 0)
+        return false;
+    id[0] = st.st_dev;
+    id[1] = st.st_ino;
+    return true;
 }
 
 void os_close(int fd)

@@ -60,6 +60,7 @@ void os_yield(void);
 /* os_membarrier - every thread of the process that runs passes a full barrier meanwhile. */
 void os_membarrier(void);
 _Noreturn void os_exit_thread(void);
+_Noreturn void os_exit(int status); /* the process */
 int os_cpu_count_affinity(void);
 /* Current thread's kernel-side registrations, moved when the main thread becomes an M. */
 int os_robust_list_get(void **head, size_t *len);
@@ -126,6 +127,10 @@ long os_read(int fd, void *buf, size_t n);
 long os_pread(int fd, void *buf, size_t n, int64_t at);
 long os_write(int fd, const void *buf, size_t n);
 void os_close(int fd);
+/* os_open_log - create or empty PATH for writing, locked against other processes; the
+ * descriptor is a high one, closed by exec.  -EAGAIN: another process has the lock. */
+int os_open_log(const char *path);
+bool os_file_id(int fd, uint64_t id[2]); /* device and inode */
 void os_write_stderr(const char *buf, size_t n);
 _Noreturn void os_abort(void);
 

@@ -63,6 +63,7 @@ static long call_one(struct g *gp, unsigned flags, long nr, const long *a)
     uint32_t before = gp->in_call;
     if ((flags & BLOCK_CANCEL) != 0)
         st_rlx(&gp->in_call, CALL_KERNEL);
+    gp->call_nr = (int16_t)nr;
     rt_block_begin((flags & BLOCK_LONG) != 0);
     if ((flags & BLOCK_CANCEL) != 0)
         r = arch_syscall_cp(libc_cancel_word(gp->tcb), libc_cancel_relevant,

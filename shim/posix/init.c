@@ -81,3 +81,22 @@ __attribute__((constructor(101))) static void construct(void)
     if (!posix_off)
         pthread_atfork(NULL, NULL, posix_fork_child);
 }
+
+/* exit, or the return of main; the program's own handlers have run. */
+__attribute__((destructor)) static void destruct(void)
+{
+    trace_finish();
+}
+
+/* _exit - leave at once, but with a complete trace.  libc's own ends by these, too, where it calls
+ * them by name (exit does not). */
+EXPORT void _exit(int status)
+{
+    trace_finish();
+    os_exit(status);
+}
+
+EXPORT void _Exit(int status)
+{
+    _exit(status);
+}

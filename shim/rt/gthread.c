@@ -191,6 +191,7 @@ int g_new(struct g **out, const struct g_attr *attr, void (*body)(struct g *))
     gp->join = attr->detached ? JOIN_DETACHED : 0;
     gp->wstate = G_PARKED; /* until g_start */
     gp->wait_reason = WAIT_NONE;
+    gp->call_nr = CALL_UNKNOWN;
     gp->soon = 0;
     gp->readied_at = 0;
     gp->run_cycles = 0;

@@ -125,6 +125,8 @@ void rt_block_begin(bool is_long)
     rt_enter(&s);
     struct m *mp = gp->m;
     struct p *pp = mp->p;
+    if (tracing())
+        trace_call_begin(gp);
     if (pp != NULL) {
         st_rlx(&pp->syscalltick, pp->syscalltick + 1);
         if (is_long || !runq_empty(pp))
@@ -145,11 +147,14 @@ void rt_block_end(void)
     struct m *mp = gp->m;
     struct p *pp = mp->p;
     uintptr_t e = (uintptr_t)mp | P_SYSCALL;
-    if (likely(pp != NULL && ld_rlx(&pp->preempt) == 0 && !ld_rlx(&gp->attention) &&
+    if (likely(pp != NULL && !tracing() && ld_rlx(&pp->preempt) == 0 &&
+               !ld_rlx(&gp->attention) &&
                cas_acq(&pp->owner, &e, (uintptr_t)mp | P_USER))) /* MO: acquire <- [P1] */
         return;
     struct rt_section s;
     rt_enter(&s);
+    if (tracing())
+        trace_call_end(gp);
     rt_exit(&s);
 }
 
@@ -195,12 +200,16 @@ void proc_idle_put_locked(struct p *pp)
 void proc_acquire(struct m *mp, struct p *pp)
 {
     mp->p = pp;
+    if (tracing() && mp->curg != NULL)
+        trace_p_begin(pp, mp->curg);
     st_rel(&pp->owner, (uintptr_t)mp | P_RT); /* MO: release -> [P1] */
 }
 
 struct p *proc_release(struct m *mp)
 {
     struct p *pp = mp->p;
+    if (tracing())
+        trace_p_end(pp, mp);
     mp->p = NULL;
     st_rlx(&pp->preempt, sched_torture());
     st_rel(&pp->owner, 0); /* MO: release -> [P1] */
@@ -580,6 +589,7 @@ void proc_load_altstack(struct m *mp, struct g *gp)
 
 void proc_m_publish(struct m *mp)
 {
+    mp->trace = trace_m_new(mp->tid);
     mp->alllink = ld_rlx(&sched.allm);
     while (!cas_rel(&sched.allm, &mp->alllink, mp))
         ;

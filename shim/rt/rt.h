@@ -49,6 +49,7 @@
 #include "arch/arch.h"
 #include "arch/atomic.h"
 #include "shim/os/os.h"
+#include "shim/rt/trace.h"
 
 /* --- constants --------------------------------------------------------------------- */
 
@@ -93,6 +94,7 @@ enum g_call {
 };
 
 /* bits of g.join */
+enum { CALL_UNKNOWN = -1 };
 enum { JOIN_DETACHED = 1, JOIN_EXITED = 2, JOIN_CLAIMED = 4, JOIN_GONE = 8 };
 
 struct g;
@@ -173,6 +175,7 @@ struct g {
     struct m *lockedm; /* own thread: runs on this M only */
     uint32_t lock_count;
     uint8_t wait_reason;
+    int16_t call_nr;     /* of the system call that is about to block, CALL_UNKNOWN */
     int8_t soon;         /* how regularly it parks right after readying (sched.c) */
     uint64_t readied_at; /* when it last readied one G alone, TSC; 0: not since parking */
     bool is_main;
@@ -224,6 +227,7 @@ struct g {
     uint64_t run_cycles; /* TSC ticks on a CPU, while nobody asked for CPU time */
     int64_t cpu_ns;      /* CPU time of finished runs since somebody did */
     int64_t cpu_since;   /* M's CPU clock when this run began; 0: not known */
+    struct trace_g trace; /* see there */
 };
 
 /* --- M ----------------------------------------------------------------------------- */
@@ -260,6 +264,7 @@ struct m {
     bool stray;               /* sysmon only: went on without its P, to be asked again */
     int64_t stray_cpu;        /* sysmon only: its CPU clock at the last look */
     struct m *stray_link;     /* sysmon only */
+    struct trace_buffer *trace; /* const after publication; NULL: no trace */
 };
 
 /* --- P ----------------------------------------------------------------------------- */
@@ -287,6 +292,7 @@ struct p {
     /* under sched.lock */
     struct p *link;
     bool start_spinning;
+    struct trace_p trace; /* who holds the P */
     /* sysmon only */
     struct sysmontick {
         uint32_t schedtick, syscalltick, strikes, state;

@@ -126,6 +126,8 @@ static void switch_to(struct m *mp, struct g *from, struct g *to)
         mp->curg = NULL;
     }
     account(mp, from, to);
+    if (tracing())
+        trace_switch(mp, from, to);
     struct g *prev = arch_switch(&from->ctx, &to->ctx, from);
     after_switch(from, prev);
 }
@@ -252,6 +254,8 @@ void rt_ready(struct g *gp, bool next)
     for (;;) {
         uint32_t e = G_PARKED;
         if (likely(cas_ar(&gp->wstate, &e, G_RUN))) { /* MO: [G1] */
+            if (tracing())
+                trace_ready(gp);
             enqueue(gp, next);
             return;
         }
@@ -302,6 +306,8 @@ void sched_preempted(struct g *gp)
     sched_requeue(gp);
     if (pp == NULL || ld_rlx(&sched.npidle) != 0)
         proc_wakep();
+    if (tracing())
+        gp->trace.preempted = true;
     switch_away(gp);
 }
 

@@ -192,6 +192,7 @@ static void adopt_main(char *stack_top, void *tcb)
     gp->lockedm = gp->lock_count != 0 ? mp : NULL;
     mp->lockedg = gp->lock_count != 0 ? gp : NULL;
     gp->in_rt = 0;
+    gp->call_nr = CALL_UNKNOWN;
     os_sigmask(2 /* SIG_SETMASK */, NULL, &gp->sigmask);
     mp->sigmask = gp->sigmask;
     uint64_t set = rt_kernel_mask(gp->sigmask);
@@ -253,11 +254,14 @@ static const char *try_start(const struct rt_hooks *hooks)
     if (hooks->prepare != NULL)
         hooks->prepare();
     proc_init_p(rt_config.maxprocs);
+    trace_start();
     if (on_main) {
         main_tcb = (void *)arch_tp();
         adopt_main(top, tcb);
         struct m *mp = rt_self()->m;
         mp->p = sched.allp[0];
+        if (tracing())
+            trace_main(mp, rt_self());
         st_rel(&mp->p->owner, (uintptr_t)mp | P_USER); /* MO: release -> [P1] */
     } else {
         rt_lock(&sched.lock);
@@ -306,6 +310,7 @@ void rt_fork_child(void)
         return;
     netpoll_forked();
     state = STATE_NEW;
+    trace_forked();
     main_adopted = false;
     rt_helper_threads = 0;
     sched = (struct sched){0};
@@ -320,6 +325,7 @@ void rt_fork_child(void)
     libc_kernel_move(gp->tcb, gp->m->g0.tcb);
     libc_list_reset(gp->tcb);
     main_g = gp;
+    gp->trace = (struct trace_g){0};
     gp->m = NULL;
     gp->is_main = true;
     arch_self_set(NULL);
