@@ -3,16 +3,18 @@
 #   make                 $(O)/libgshim.so and $(O)/libgshim.a
 #   make check           everything that decides whether a change may go in
 #   make demo            real programs, natively and under the preload, side by side
+#   make conformance     the Open POSIX Test Suite at 1, 2 and 8 P against NPTL
 #   make bench           speed against NPTL (and Go's runtime where go is installed)
-#   make soak            the stress programs for long (SOAK_SECONDS), every application
+#   make soak            the stress programs for long (SOAK_SECONDS), every application,
+#                        the whole suite
 #   make matrix          the conformance programs on other versions of the C library
 #   make lint fmt docs   house rules; clang-format; the tables in LD_PRELOAD.md
 #   make install         PREFIX, DESTDIR, libdir, includedir, mandir are honoured
 #   make deps            install the Debian packages that the targets above need
 #
 # A second compiler: make CC=clang O=.build-clang.  Parts of check by name: check-unit,
-# check-conform, check-env, check-debug, check-preempt, check-stress, check-apps, check-clang.
-# V=1 shows the commands.
+# check-conform, check-suites, check-env, check-debug, check-preempt, check-stress,
+# check-apps, check-clang.  V=1 shows the commands.
 
 O        ?= .build
 PREFIX   ?= /usr/local
@@ -238,6 +240,18 @@ check-unit: $(UNIT)
 check-conform: tests
 	$(Q)if [ -x $(O)/driver ]; then $(TEST_ENV) $(O)/driver $(DRIVER_FLAGS); fi
 
+# The Open POSIX Test Suite against NPTL, below $(O)/suites: the tests that need little time
+# natively, at 2 P; the runner lists what it leaves out.
+SUITES := PYTHONDONTWRITEBYTECODE=1 CC='$(CC)' compat-tests/suites
+POSIX_SUITE = $(SUITES)/posix.py $(O)/suites/posix && \
+    $(SUITES)/run.py $(O)/suites/posix/bin --lib '$(abspath $(O)/libgshim.so)' \
+    --config compat-tests/suites/posix.conf
+
+.PHONY: check-suites
+check-suites: all
+	$(Q)$(SUITES)/selftest.py
+	$(Q)$(POSIX_SUITE) --procs 2 --max-seconds 6 $(SUITE_FLAGS)
+
 # Settings, limits, other preloads: what is seen from outside a process.
 check-env: all
 	$(Q)$(TEST_ENV) compat-tests/env/run.sh
@@ -263,7 +277,13 @@ check-stress: all $(STRESS)
 check-apps: all
 	$(Q)$(TEST_ENV) compat-tests/apps/run.sh --quick
 
-.PHONY: demo bench soak
+.PHONY: demo bench soak conformance conformance-steps
+conformance: deps-suites
+	+$(Q)$(MAKE) --no-print-directory conformance-steps
+
+conformance-steps: all
+	$(Q)$(POSIX_SUITE) --procs 1,2,8 -v $(SUITE_FLAGS)
+
 demo: deps-demo
 	+$(Q)$(MAKE) --no-print-directory all
 	$(Q)$(TEST_ENV) compat-tests/apps/run.sh --demo
@@ -275,6 +295,7 @@ bench: deps-bench
 soak: deps-check
 	+$(Q)$(MAKE) --no-print-directory STRESS_SECONDS=$(SOAK_SECONDS) check-stress
 	+$(Q)$(MAKE) --no-print-directory PREEMPT_SECONDS=$(SOAK_SECONDS) check-preempt
+	+$(Q)$(MAKE) --no-print-directory conformance-steps
 	$(Q)$(TEST_ENV) compat-tests/apps/run.sh --all
 
 # Makes roots of other Debian releases below $(O)/roots; needs root or sudo.
@@ -341,16 +362,18 @@ clean:
 DEPS_BUILD := gcc make libc6-dev
 DEPS_LINT  := $(DEPS_BUILD) python3 binutils clang-format
 DEPS_DEMO  := $(DEPS_BUILD) pigz pbzip2 xz-utils zstd coreutils python3
-DEPS_CHECK := $(DEPS_LINT) $(DEPS_DEMO) g++ clang libcriterion-dev stress-ng sysbench \
+DEPS_SUITES := $(DEPS_BUILD) python3 dpkg-dev
+DEPS_CHECK := $(DEPS_LINT) $(DEPS_SUITES) $(DEPS_DEMO) g++ clang libcriterion-dev stress-ng sysbench \
               libpython@PY@-testsuite
 DEPS_BENCH := $(DEPS_BUILD) python3
 DEPS_MATRIX := $(DEPS_BUILD) g++ debootstrap
 
-.PHONY: deps deps-build deps-lint deps-demo deps-check deps-bench deps-matrix
+.PHONY: deps deps-build deps-lint deps-demo deps-suites deps-check deps-bench deps-matrix
 deps: deps-check deps-bench
 deps-build: ; $(Q)compat-tests/deps.sh $(DEPS_BUILD)
 deps-lint:  ; $(Q)compat-tests/deps.sh $(DEPS_LINT)
 deps-demo:  ; $(Q)compat-tests/deps.sh $(DEPS_DEMO)
+deps-suites: ; $(Q)compat-tests/deps.sh $(DEPS_SUITES)
 deps-check: ; $(Q)compat-tests/deps.sh $(DEPS_CHECK)
 deps-bench: ; $(Q)compat-tests/deps.sh $(DEPS_BENCH)
 deps-matrix: ; $(Q)compat-tests/deps.sh $(DEPS_MATRIX)
