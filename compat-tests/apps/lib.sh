@@ -9,7 +9,8 @@
 #                                     $APP_PROCS, compare, print a row for each
 #
 # A step passes when the preloaded command gives the same standard output (checksum) and
-# the same exit status as the native one. Options of step:
+# the same exit status as the native one. A P in $APP_PROCS may carry settings of
+# GSHIM_DEBUG: "1/preemptus=100" (several: with + in place of a comma). Options of step:
 #
 #   -t SECONDS   give up after so long (default 120): the whole session is killed
 #   -f FUNCTION  reduce the output before it is compared: FUNCTION reads the output on
@@ -19,6 +20,12 @@
 #                the preloaded one has to exit 0
 #   -p ORDER     value of LD_PRELOAD for the preloaded run, @ stands for the library
 #   -n ORDER     value of LD_PRELOAD for the native run (default: none)
+#   -b FUNCTION  called before the command, natively, in the directory where it will run
+#   -l FUNCTION  the command is a server, to be ended by SIGTERM: when it accepts
+#                connections on $PORT, FUNCTION loads it, natively. What FUNCTION prints is
+#                compared, its time is the step's; the server's exit status, CPU, memory
+#                and threads are those shown. $PORT is free, $SERVER the server's process;
+#                @PORT@ and @RUN@ (the directory) in the words of COMMAND are replaced
 #
 # Environment: GSHIM_LIB (may be empty or unset: everything runs natively twice, which
 # tests these scripts), GSHIM_BUILD, CC, CXX. Set by run.sh: APP_MODE, APP_PROCS,
@@ -53,8 +60,8 @@ needs_packages()
     "$APPS_DIR/../deps.sh" "$@"
 }
 
-# build NAME.c|.cc|.rs [compiler flags...] - into $APPS_BIN, when it is older than its
-# source.
+# build NAME.c|.cc|.rs|.java [compiler flags...] - into $APPS_BIN, when it is older than
+# its source.
 build()
 {
     local src=$APPS_DIR/$1 bin=$APPS_BIN/${1%.*}
@@ -62,6 +69,7 @@ build()
     [ "$bin" -nt "$src" ] && return 0
     mkdir -p "$APPS_BIN"
     case $src in
+    *.java) javac -d "$APPS_BIN" "$src" && touch "$bin" ;;
     *.c) "${CC:-cc}" -std=gnu11 -O2 -g -Wall -Wextra -pthread -o "$bin" "$src" "$@" ;;
     *.cc) "${CXX:-c++}" -std=c++20 -O2 -g -Wall -Wextra -pthread -o "$bin" "$src" "$@" ;;
     *.rs) "${RUSTC:-rustc}" --edition 2021 -O -o "$bin" "$src" "$@" ;;
@@ -80,10 +88,20 @@ pick()
     if [ "$APP_MODE" = quick ]; then echo "$1"; else echo "$2"; fi
 }
 
+# background COMMAND... - a native helper of the program's steps, for example a server that
+# clients under test talk to; ended with the program.
+background()
+{
+    "$@" > "$APP_WORK/$APP.background" 2>&1 &
+    # shellcheck disable=SC2064
+    trap "kill $! 2> /dev/null" EXIT
+}
+
 # --- one measured run ---
 
 # measured PRELOAD PROCS DIR TIMEOUT COMMAND... - runs in DIR/run; leaves DIR/out, err and
-# stats there. PROCS is "-" for a native run, "auto" for the library's own choice.
+# stats there. PROCS is "-" for a native run, "auto" for the library's own choice. Uses
+# $before and $load of step.
 measured()
 {
     local preload=$1 procs=$2 dir=$3 timeout=$4 set=()
@@ -92,13 +110,76 @@ measured()
     mkdir -p "$dir/run"
     [ -z "$preload" ] || set+=(-E "LD_PRELOAD=$preload")
     case $procs in
-    - | auto) ;;
-    *) set+=(-E "GSHIM_MAXPROCS=$procs") ;;
+    */*) set+=(-E "GSHIM_DEBUG=$(echo "${procs#*/}" | tr + ,)") ;;
     esac
-    (cd "$dir/run" && exec "$APPS_BIN/measure" -s "$dir/stats" -t "$timeout" \
-        -o "$dir/out" -e "$dir/err" "${set[@]}" -- "$@")
+    case ${procs%%/*} in
+    - | auto) ;;
+    *) set+=(-E "GSHIM_MAXPROCS=${procs%%/*}") ;;
+    esac
+    [ -z "$load" ] || free_port
+    (cd "$dir/run" && RUN_DIR=$dir/run && $before) > "$dir/before" 2>&1
+    if [ -n "$load" ]; then
+        serve "$@"
+    else
+        (cd "$dir/run" && exec "$APPS_BIN/measure" -s "$dir/stats" -t "$timeout" \
+            -o "$dir/out" -e "$dir/err" "${set[@]}" -- "$@")
+    fi
     # A run that never got as far as to be measured counts as failed.
-    [ -s "$dir/stats" ] || echo "125 0 0 0 0" > "$dir/stats"
+    [ -s "$dir/stats" ] || echo "125 0 0 0 0 0" > "$dir/stats"
+}
+
+# free_port - sets PORT to a port of 127.0.0.1 that nobody listens on. Below the range that
+# the kernel gives to clients.
+free_port()
+{
+    PORT=$((12000 + RANDOM % 18000))
+    while (: < "/dev/tcp/127.0.0.1/$PORT") 2> /dev/null; do
+        PORT=$((12000 + RANDOM % 18000))
+    done
+}
+
+# wait_port MEASURE - until the server accepts connections; false when it ended or is late.
+wait_port()
+{
+    local end=$((SECONDS + 60))
+    while ! (: < "/dev/tcp/127.0.0.1/$PORT") 2> /dev/null; do
+        kill -0 "$1" 2> /dev/null && [ "$SECONDS" -lt "$end" ] || return 1
+        sleep 0.1
+    done
+}
+
+# serve SERVER... - part of measured (uses its variables): run, load, end. A load that fails
+# or is late shows in what is compared.
+serve()
+{
+    local words=("$@") measure began ms=
+    words=("${words[@]//@PORT@/$PORT}")
+    words=("${words[@]//@RUN@/$dir/run}")
+    (cd "$dir/run" && exec "$APPS_BIN/measure" -s "$dir/stats" -t $((timeout + 60)) \
+        -q 30 -o "$dir/server.out" -e "$dir/err" "${set[@]}" -- "${words[@]}") &
+    measure=$!
+    if wait_port $measure; then
+        began=$(date +%s%3N)
+        (
+            cd "$dir/run" || exit
+            RUN_DIR=$dir/run
+            SERVER=$(pgrep -o -P $measure)
+            export -f "$load"
+            export RUN_DIR SERVER PORT APPS_BIN APPS_DIR
+            timeout -k 1 "$timeout" bash -c "$load"
+            echo "load: status $?"
+        ) > "$dir/out" 2>> "$dir/load.err" < /dev/null
+        ms=$(($(date +%s%3N) - began))
+    else
+        echo "the server does not listen" | tee "$dir/out" >> "$dir/err"
+    fi
+    kill -TERM $measure 2> /dev/null
+    wait $measure
+    if [ -n "$ms" ] && [ -s "$dir/stats" ]; then
+        awk -v ms="$ms" '{ $3 = ms; print }' "$dir/stats" > "$dir/stats.new"
+        mv "$dir/stats.new" "$dir/stats"
+        sed 's/^/load: /' "$dir/load.err" >> "$dir/err"
+    fi
 }
 
 # digest DIR [FILTER] - sets $sum to the checksum of what is compared.
@@ -114,20 +195,17 @@ digest()
 
 table_head()
 {
-    printf '%-36s %4s | %8s %7s %8s | %8s %7s %8s | %6s | %s\n' \
-        "" "" native kernel peak gshim kernel peak time ""
-    printf '%-36s %4s | %8s %7s %8s | %8s %7s %8s | %6s | %s\n' \
-        program P seconds threads "RSS MB" seconds threads "RSS MB" ratio "output"
-    printf '%s\n' "$(printf '%*s' 118 '' | tr ' ' -)"
+    printf '%-36s %8s | %8s %7s %6s %7s | %8s %7s %6s %7s | %5s | %s\n' "" "" \
+        native CPU kernel peak gshim CPU kernel peak time ""
+    printf '%-36s %8s | %8s %7s %6s %7s | %8s %7s %6s %7s | %5s | %s\n' program P \
+        seconds seconds thrds "RSS MB" seconds seconds thrds "RSS MB" ratio "output"
+    printf '%s\n' "$(printf '%*s' 132 '' | tr ' ' -)"
 }
 
-# columns STATS - "seconds threads rss" of a stats line.
+# columns STATS - "seconds CPU threads rss" of a stats line.
 columns()
 {
-    local ms threads kb
-    read -r _ _ ms threads kb < "$1"
-    printf '%8s %7s %8s' "$((ms / 1000)).$(printf '%03d' $((ms % 1000)))" "$threads" \
-        "$((kb / 1024)).$((kb % 1024 * 10 / 1024))"
+    awk '{ printf "%8.3f %7.2f %6d %7.1f", $3 / 1e3, $6 / 1e3, $4, $5 / 1024 }' "$1"
 }
 
 ratio()
@@ -159,6 +237,8 @@ verdict()
         # Both natively: then it may fall short both times.
         [ -z "$GSHIM_LIB" ] && [ "$rc" = "$n_rc" ] && return 0
         word="FAILED, exit $rc"
+    elif [ -n "$load" ] && ! grep -q '^load: status 0$' "$1/out"; then
+        word="NATIVE LOAD FAILED"
     elif [ "$n_late" = 1 ]; then
         word="NATIVE RUN TIMED OUT"
     elif [ "$rc" != "$n_rc" ]; then
@@ -177,8 +257,9 @@ verdict()
 step()
 {
     local OPTIND opt timeout=120 filter=cat keep='' native_may_fail='' order=@ native=''
-    local title dir native_sum sum word procs
-    while getopts 't:f:k:xp:n:' opt; do
+    local before=: load=''
+    local title dir run native_sum sum word procs
+    while getopts 't:f:k:xp:n:b:l:' opt; do
         case $opt in
         t) timeout=$OPTARG ;;
         f) filter=$OPTARG ;;
@@ -186,6 +267,8 @@ step()
         x) native_may_fail=1 ;;
         p) order=$OPTARG ;;
         n) native=$OPTARG ;;
+        b) before=$OPTARG ;;
+        l) load=$OPTARG ;;
         *) return 2 ;;
         esac
     done
@@ -199,23 +282,26 @@ step()
     native_sum=$sum
     [ -z "$keep" ] || cp "$dir/native/out" "$IN/$keep"
     for procs in $APP_PROCS; do
-        measured "$(preload_list "$order")" "$procs" "$dir/$procs" "$timeout" "$@"
-        digest "$dir/$procs" "$filter"
-        if verdict "$dir/native" "$dir/$procs"; then
+        run=$dir/${procs//[^A-Za-z0-9]/_}
+        measured "$(preload_list "$order")" "$procs" "$run" "$timeout" "$@"
+        digest "$run" "$filter"
+        if verdict "$dir/native" "$run"; then
             echo pass >> "$APP_WORK/results"
         else
             echo "fail $title (P=$procs): $word" >> "$APP_WORK/results"
             failed=1
         fi
-        printf '%-36s %4s | %s | %s | %6s | %s\n' "$title" "$procs" \
-            "$(columns "$dir/native/stats")" "$(columns "$dir/$procs/stats")" \
-            "$(ratio "$dir/native/stats" "$dir/$procs/stats")" "$word"
+        printf '%-36s %8s | %s | %s | %5s | %s\n' "$title" "${procs/preemptus=/}" \
+            "$(columns "$dir/native/stats")" "$(columns "$run/stats")" \
+            "$(ratio "$dir/native/stats" "$run/stats")" "$word"
+        printf '%s\t%s\t%s\t%s\t%s\n' "$APP" "$procs" "${word%% *}" \
+            "$(cat "$dir/native/stats")" "$(cat "$run/stats")" >> "$APP_WORK/rows"
         case $word in
-        same* | ok*) rm -rf "${dir:?}/$procs" ;;
+        same* | ok*) rm -rf "${run:?}" ;;
         *)
-            show_failure "$dir/$procs" "$*"
-            if [ "$filter" != cat ]; then
-                diff "$dir/native/compared" "$dir/$procs/compared" | head -n 20 |
+            show_failure "$run" "$*"
+            if [ "$filter" != cat ] || [ -n "$load" ]; then
+                diff "$dir/native/compared" "$run/compared" | head -n 20 |
                     sed 's/^/    < native, > gshim: /'
             fi
             ;;

@@ -1,16 +1,20 @@
 /* measure.c - runs one command, measures it, and never leaves anything of it behind.
  *
- *   measure -s STATS [-t SECONDS] [-o STDOUT] [-e STDERR] [-E NAME=VALUE]... --
- *   COMMAND...
+ *   measure -s STATS [-t SECONDS] [-q SECONDS] [-o STDOUT] [-e STDERR]
+ *   [-E NAME=VALUE]... -- COMMAND...
  *
  * Writes one line to STATS:
  *
- *   RC TIMED_OUT WALL_MS MAX_THREADS MAX_RSS_KB
+ *   RC TIMED_OUT WALL_MS MAX_THREADS MAX_RSS_KB CPU_MS
  *
  * RC is the exit status, or 128 + signal. MAX_THREADS is the largest number of kernel
  * threads seen in all processes of the command together; it is sampled, so very short
- * peaks may be missed. The variables of -E are set for the command only: a preloaded
- * library does not get into this program.
+ * peaks may be missed. CPU_MS is that of the command and of the children it waited for.
+ * The variables of -E are set for the command only: a preloaded library does not get into
+ * this program.
+ *
+ * SIGTERM and SIGINT end the command at once, as if its time was over; with -q the command
+ * is a server: it gets a SIGTERM and so many seconds to end by itself.
  *
  * The command gets a session of its own, and this program is the reaper of its orphans:
  * after SECONDS, or when the command itself has ended, everything left over is killed. */
@@ -44,6 +48,11 @@ struct proc {
 
 static pid_t known[MAX_PROCS];
 static int n_known;
+
+static double ms(struct timeval tv)
+{
+    return (double)tv.tv_sec * 1e3 + (double)tv.tv_usec / 1e3;
+}
 
 static void die(const char *what)
 {
@@ -156,11 +165,11 @@ struct result {
 
 /* watch - sample until the command ends or the time is over. SIGCHLD is blocked, so that
  * sigtimedwait returns at once when it ends and the wall time is exact. */
-static void watch(pid_t child, double give_up_s, const sigset_t *blocked,
+static void watch(pid_t child, double give_up_s, double quit_s, const sigset_t *blocked,
                   struct result *r)
 {
     struct timespec tick = {0};
-    int stop = 0; /* SIGINT or SIGTERM came: as if the time was over */
+    int stop = 0; /* SIGINT or SIGTERM came */
 
     for (unsigned sample = 0;; sample++) {
         pid_t pid = wait4(child, &r->status, WNOHANG, &r->usage);
@@ -171,6 +180,11 @@ static void watch(pid_t child, double give_up_s, const sigset_t *blocked,
         threads = count_threads(child, sample);
         if (threads > r->max_threads)
             r->max_threads = threads;
+        if (stop && quit_s > 0) {
+            kill(child, SIGTERM);
+            give_up_s = now_s() + quit_s;
+            quit_s = stop = 0;
+        }
         if (now_s() > give_up_s || stop) {
             r->timed_out = true;
             /* Itself first, so that its usage is not lost; main cleans up the rest. */
@@ -205,7 +219,7 @@ static pid_t start(char **argv, const char *out, const char *err, const sigset_t
 int main(int argc, char **argv)
 {
     const char *stats = NULL, *out = NULL, *err = NULL;
-    double timeout_s = 600, began;
+    double timeout_s = 600, quit_s = 0, began;
     struct result r = {0};
     sigset_t block, old;
     char *set[32];
@@ -213,13 +227,16 @@ int main(int argc, char **argv)
     pid_t child;
     FILE *f;
 
-    while ((opt = getopt(argc, argv, "+s:t:o:e:E:")) != -1) {
+    while ((opt = getopt(argc, argv, "+s:t:q:o:e:E:")) != -1) {
         switch (opt) {
         case 's':
             stats = optarg;
             break;
         case 't':
             timeout_s = atof(optarg);
+            break;
+        case 'q':
+            quit_s = atof(optarg);
             break;
         case 'o':
             out = optarg;
@@ -249,14 +266,15 @@ int main(int argc, char **argv)
         putenv(set[i]);
     began = now_s();
     child = start(argv + optind, out, err, &old);
-    watch(child, began + timeout_s, &block, &r);
+    watch(child, began + timeout_s, quit_s, &block, &r);
     began = now_s() - began;
     clean_up(child);
     f = fopen(stats, "w");
     if (!f)
         die(stats);
-    fprintf(f, "%d %d %.0f %ld %ld\n",
+    fprintf(f, "%d %d %.0f %ld %ld %.0f\n",
             WIFSIGNALED(r.status) ? 128 + WTERMSIG(r.status) : WEXITSTATUS(r.status),
-            r.timed_out, began * 1e3, r.max_threads, r.usage.ru_maxrss);
+            r.timed_out, began * 1e3, r.max_threads, r.usage.ru_maxrss,
+            ms(r.usage.ru_utime) + ms(r.usage.ru_stime));
     return fclose(f) ? 125 : 0;
 }

@@ -18,6 +18,7 @@ APPS_DIR=$(cd "$(dirname "$0")" && pwd)
 export APPS_DIR
 DEMO='pigz pbzip2 xz zstd sort python_threads threads100k'
 ALL="$DEMO cxx omp rust jemalloc sysbench stress_ng pytests"
+ALL="$ALL memcached redis nginx apache haproxy curl"
 
 usage()
 {
