@@ -24,7 +24,7 @@ KeepAlive On
 MaxKeepAliveRequests 0
 KeepAliveTimeout 60
 ServerLimit 4
-StartServers 2
+StartServers 4
 ThreadsPerChild 64
 MaxRequestWorkers 256
 EnableSendfile On
@@ -37,7 +37,7 @@ EOF
 }
 load_apache()
 {
-    "$APPS_BIN/netload" http "$PORT" 200 "$requests" www f1 f100 f4096 f70000 f1000000
+    "$APPS_BIN/netload" http "$PORT" 120 "$requests" www f1 f100 f4096 f70000 f1000000
 }
 input text2 2
 export requests

@@ -191,6 +191,7 @@ static void *inspect(void *arg)
     CHECK((char *)&attr >= (char *)address && (char *)&attr < (char *)address + size);
     /* glibc: rounded down to pages, and larger when an old stack is reused. */
     CHECK(size + page > want->stack);
+    CHECK_EQ((uintptr_t)address % page, 0); /* the JVM maps guard pages there */
     CHECK_EQ(pthread_attr_getguardsize(&attr, &size), 0);
     CHECK_EQ(size, want->guard);
     CHECK_EQ(pthread_attr_getdetachstate(&attr, &value), 0);

@@ -15,6 +15,15 @@ EXPORT pid_t gettid(void)
     return gp != NULL ? (pid_t)gp->tid : os_gettid();
 }
 
+static char *page_up(const char *p)
+{
+    uintptr_t page = os_page_size();
+    return (char *)(((uintptr_t)p + page - 1) / page * page);
+}
+
+/* The reported range is whole pages, as glibc's is: a JVM maps its own guard pages at the low
+ * end.  Rounding up keeps it inside what the thread was given, and every frame in it; the
+ * TLS that lies above is partly in it, as in glibc. */
 EXPORT int pthread_getattr_np(pthread_t t, pthread_attr_t *attr)
 {
     struct g *gp = posix_g(t);
@@ -23,7 +32,12 @@ EXPORT int pthread_getattr_np(pthread_t t, pthread_attr_t *attr)
     bool detached = (ld_rlx(&gp->join) & JOIN_DETACHED) != 0;
     struct sched_param param = {.sched_priority = gp->priority};
     pthread_attr_init(attr);
-    pthread_attr_setstack(attr, gp->stack_hi - gp->stack_bytes, gp->stack_bytes);
+    char *lo = gp->stack_hi - gp->stack_bytes, *hi = gp->stack_hi;
+    if (!gp->user_stack) {
+        lo = page_up(lo);
+        hi = page_up(hi);
+    }
+    pthread_attr_setstack(attr, lo, (size_t)(hi - lo));
     size_t page = os_page_size(), guard = gp->user_stack ? 0 : gp->guard_bytes;
     pthread_attr_setguardsize(attr, (guard + page - 1) / page * page);
     pthread_attr_setschedpolicy(attr, gp->policy);
