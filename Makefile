@@ -5,6 +5,7 @@
 #   make demo            real programs, natively and under the preload, side by side
 #   make conformance     the Open POSIX Test Suite at 1, 2 and 8 P against NPTL
 #   make bench           speed against NPTL (and Go's runtime where go is installed)
+#   make apps            every real program, also under torture; the table of README.md
 #   make soak            the stress programs for long (SOAK_SECONDS), every application,
 #                        the whole suite
 #   make matrix          the conformance programs on other versions of the C library
@@ -277,7 +278,7 @@ check-stress: all $(STRESS)
 check-apps: all
 	$(Q)$(TEST_ENV) compat-tests/apps/run.sh --quick
 
-.PHONY: demo bench soak conformance conformance-steps
+.PHONY: demo bench apps soak conformance conformance-steps
 conformance: deps-suites
 	+$(Q)$(MAKE) --no-print-directory conformance-steps
 
@@ -292,7 +293,11 @@ bench: deps-bench
 	+$(Q)$(MAKE) --no-print-directory all
 	$(Q)$(TEST_ENV) compat-tests/bench/run.sh
 
-soak: deps-check
+apps: deps-apps
+	+$(Q)$(MAKE) --no-print-directory all
+	$(Q)$(TEST_ENV) compat-tests/apps/run.sh --apps
+
+soak: deps-apps
 	+$(Q)$(MAKE) --no-print-directory STRESS_SECONDS=$(SOAK_SECONDS) check-stress
 	+$(Q)$(MAKE) --no-print-directory PREEMPT_SECONDS=$(SOAK_SECONDS) check-preempt
 	+$(Q)$(MAKE) --no-print-directory conformance-steps
@@ -375,5 +380,6 @@ deps-lint:  ; $(Q)compat-tests/deps.sh $(DEPS_LINT)
 deps-demo:  ; $(Q)compat-tests/deps.sh $(DEPS_DEMO)
 deps-suites: ; $(Q)compat-tests/deps.sh $(DEPS_SUITES)
 deps-check: ; $(Q)compat-tests/deps.sh $(DEPS_CHECK)
+deps-apps:  ; $(Q)compat-tests/deps.sh $(DEPS_APPS)
 deps-bench: ; $(Q)compat-tests/deps.sh $(DEPS_BENCH)
 deps-matrix: ; $(Q)compat-tests/deps.sh $(DEPS_MATRIX)

@@ -9,10 +9,10 @@ pid=$!
 while [ ! -f ready ] && kill -0 $pid 2> /dev/null; do sleep 0.05; done
 for i in $(seq 1 "$2"); do
     timeout 60 gdb -q -batch -nx -p $pid -ex 'info threads' -ex 'thread apply all bt 3' \
-        -ex 'print (int)getpid() > 1' -ex 'tbreak play' -ex delete -ex detach > gdb.$i 2>&1
-    echo "gdb $? threads: $(grep -q '^\* 1 ' gdb.$i && echo listed)" \
-        "$(grep -o '^\$1 = .*' gdb.$i)" \
-        "$(grep -q 'Inferior 1 .* detached' gdb.$i && echo detached)"
+        -ex 'print (int)getpid() > 1' -ex 'tbreak play' -ex delete -ex detach > "gdb.$i" 2>&1
+    echo "gdb $? threads: $(grep -q '^\* 1 ' "gdb.$i" && echo listed)" \
+        "$(grep -o '^.1 = .*' "gdb.$i")" \
+        "$(grep -q 'Inferior 1 .* detached' "gdb.$i" && echo detached)"
     kill -0 $pid && echo "goes on"
     sleep 0.1
 done

@@ -4,7 +4,7 @@
 java -Xmx256m -cp "$1" JavaThreads 1 sleep > out.txt 2>&1 &
 jvm=$!
 while kill -0 $jvm 2> /dev/null && ! grep -q '^done' out.txt; do sleep 0.2; done
-for i in 1 2 3; do
+for _ in 1 2 3; do
     timeout 30 jstack $jvm > dump 2>&1
     echo "jstack $? main: $(grep -c '^"main"' dump) sleeping: $(grep -c 'Thread.sleep' dump)"
 done

@@ -85,7 +85,7 @@ input()
 # pick QUICK FULL - one of them, by the mode.
 pick()
 {
-    if [ "$APP_MODE" = quick ]; then echo "$1"; else echo "$2"; fi
+    if [ "$APP_MODE" = quick ] || [ "$APP_MODE" = apps ]; then echo "$1"; else echo "$2"; fi
 }
 
 # background COMMAND... - a native helper of the program's steps, for example a server that
@@ -164,6 +164,7 @@ serve()
             cd "$dir/run" || exit
             RUN_DIR=$dir/run
             SERVER=$(pgrep -o -P $measure)
+            # shellcheck disable=SC2163
             export -f "$load"
             export RUN_DIR SERVER PORT APPS_BIN APPS_DIR
             timeout -k 1 "$timeout" bash -c "$load"

@@ -28,7 +28,7 @@ suite()
 for name in test_thread test_threading test_threading_local; do
     suite "$name"
 done
-if [ "$APP_MODE" != quick ]; then
+if [ "$APP_MODE" = all ]; then
     suite test_queue
     suite test_concurrent_futures
     return

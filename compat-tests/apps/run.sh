@@ -1,28 +1,31 @@
 #!/bin/bash
 # run.sh - real programs, natively and under the preload, side by side.
 #
-#   run.sh [--quick|--demo|--all] [NAME...]
+#   run.sh [--quick|--demo|--apps|--all] [NAME...]
 #
-#   --quick  all programs, small inputs (default; part of `make check`)
-#   --all    all programs, larger inputs, the complete test suites (part of `make soak`)
+#   --quick  the programs that are fast and small to install (default; part of `make check`)
 #   --demo   the ones worth showing, larger inputs, at the default number of P
+#   --apps   all programs, small inputs; also under torture (preempted every 100 us);
+#            writes the table of README.md below $GSHIM_BUILD (`make apps`)
+#   --all    all programs, larger inputs, the complete test suites (part of `make soak`)
 #   NAME...  only these (the NAME.sh files in this folder)
 #
 # Each program runs natively once and preloaded with GSHIM_MAXPROCS unset, 1 and 8
-# (APP_PROCS="auto 1 8" changes that). Prints a table and "N passed, M failed"; exit 1
-# when something failed. What failed keeps its files, the table says where. lib.sh has the
-# rest.
+# (APP_PROCS="auto 1 8" changes that; lib.sh says how settings of GSHIM_DEBUG go into it).
+# Prints a table and "N passed, M failed"; exit 1 when something failed. What failed keeps
+# its files, the table says where. lib.sh has the rest.
 set -u
 
 APPS_DIR=$(cd "$(dirname "$0")" && pwd)
 export APPS_DIR
 DEMO='pigz pbzip2 xz zstd sort python_threads threads100k'
-ALL="$DEMO cxx omp rust jemalloc sysbench stress_ng pytests"
-ALL="$ALL memcached redis nginx apache haproxy curl"
+QUICK="$DEMO cxx omp jemalloc sysbench stress_ng pytests memcached redis nginx apache
+    haproxy curl gc sigev robust sqlite tbb perl git gdb"
+ALL="$QUICK mariadb node ruby java media imagemagick rust pysuites"
 
 usage()
 {
-    sed -n '2,9s/^# \{0,1\}//p' "$0"
+    sed -n '2,12s/^# \{0,1\}//p' "$0"
     exit "$1"
 }
 
@@ -30,7 +33,7 @@ APP_MODE=quick
 names=
 while [ $# -gt 0 ]; do
     case $1 in
-    --quick | --all | --demo) APP_MODE=${1#--} ;;
+    --quick | --apps | --all | --demo) APP_MODE=${1#--} ;;
     -h | --help) usage 0 ;;
     -*) usage 2 ;;
     *)
@@ -47,10 +50,12 @@ if [ "$APP_MODE" = demo ]; then
     names=${names:-$DEMO}
     APP_PROCS=${APP_PROCS:-auto}
 fi
+[ "$APP_MODE" != apps ] || APP_PROCS=${APP_PROCS:-auto 1 auto/preemptus=100}
+[ "$APP_MODE" != quick ] || names=${names:-$QUICK}
 names=${names:-$ALL}
 APP_PROCS=${APP_PROCS:-auto 1 8}
 # The caller's own settings must not leak into the native runs.
-unset LD_PRELOAD GSHIM_MAXPROCS
+unset LD_PRELOAD GSHIM_MAXPROCS GSHIM_DEBUG
 LC_ALL=C
 export APP_MODE APP_PROCS LC_ALL
 
@@ -97,6 +102,12 @@ for APP in $names; do
     }
 done
 
+# One row per program: its steps' times and CPU added up, the largest of the rest.
+if [ "$APP_MODE" = apps ]; then
+    awk -f "$APPS_DIR/table.awk" "$APP_WORK/rows" > "$GSHIM_BUILD/apps/table.md"
+    say
+    say "table for README.md: $GSHIM_BUILD/apps/table.md"
+fi
 passed=$(grep -c '^pass' "$APP_WORK/results")
 failed=$(grep -c '^fail' "$APP_WORK/results")
 echo
