@@ -21,6 +21,7 @@ O        ?= .build
 PREFIX   ?= /usr/local
 libdir   ?= $(PREFIX)/lib
 includedir ?= $(PREFIX)/include
+gdbdir   ?= $(PREFIX)/share/gdb/auto-load
 mandir   ?= $(PREFIX)/share/man
 VERSION  := 0.1.0
 SOVERSION := 0
@@ -258,7 +259,10 @@ check-env: all
 	$(Q)$(TEST_ENV) compat-tests/env/run.sh
 
 # What the library tells about itself: traces, dumps, debugger.
-check-debug: all
+$(O)/libgshim.so.$(VERSION)-gdb.py: shim/gshim-gdb.py | $(O)/
+	$(Q)cp $< $@
+
+check-debug: all $(O)/libgshim.so.$(VERSION)-gdb.py
 	$(Q)$(TEST_ENV) PYTHONDONTWRITEBYTECODE=1 compat-tests/debug/run.py
 
 # Preemption; with PREEMPT_SECONDS for each of its long programs.
@@ -343,6 +347,10 @@ install: all
 	ln -sf libgshim.so.$(SOVERSION) $(D)$(libdir)/libgshim.so
 	install -m 644 $(O)/libgshim.a $(D)$(libdir)/
 	install -m 644 shim/gshim.h $(D)$(includedir)/
+	install -d $(D)$(gdbdir)$(libdir)
+	install -m 644 shim/gshim-gdb.py $(D)$(libdir)/libgshim.so.$(VERSION)-gdb.py
+	install -m 644 shim/gshim-gdb.py \
+	    $(D)$(gdbdir)$(libdir)/libgshim.so.$(VERSION)-gdb.py
 	sed -e 's|@PREFIX@|$(PREFIX)|g; s|@LIBDIR@|$(libdir)|g; s|@VERSION@|$(VERSION)|g' \
 	    -e 's|@INCLUDEDIR@|$(includedir)|g' shim/gshim.pc.in \
 	    > $(D)$(libdir)/pkgconfig/gshim.pc
@@ -352,6 +360,8 @@ install: all
 	$(if $(D),,ldconfig 2>/dev/null || :)
 
 uninstall:
+	rm -f $(D)$(libdir)/libgshim.so.$(VERSION)-gdb.py \
+	    $(D)$(gdbdir)$(libdir)/libgshim.so.$(VERSION)-gdb.py
 	rm -f $(D)$(libdir)/libgshim.so $(D)$(libdir)/libgshim.so.$(SOVERSION) \
 	    $(D)$(libdir)/libgshim.so.$(VERSION) $(D)$(libdir)/libgshim.a \
 	    $(D)$(libdir)/pkgconfig/gshim.pc $(D)$(includedir)/gshim.h \
@@ -368,7 +378,8 @@ DEPS_BUILD := gcc make libc6-dev
 DEPS_LINT  := $(DEPS_BUILD) python3 binutils clang-format
 DEPS_DEMO  := $(DEPS_BUILD) pigz pbzip2 xz-utils zstd coreutils python3
 DEPS_SUITES := $(DEPS_BUILD) python3 dpkg-dev
-DEPS_CHECK := $(DEPS_LINT) $(DEPS_SUITES) $(DEPS_DEMO) g++ clang libcriterion-dev stress-ng sysbench \
+DEPS_CHECK := $(DEPS_LINT) $(DEPS_SUITES) $(DEPS_DEMO) gdb spin g++ clang \
+              libcriterion-dev stress-ng sysbench \
               libpython@PY@-testsuite
 DEPS_BENCH := $(DEPS_BUILD) python3
 DEPS_MATRIX := $(DEPS_BUILD) g++ debootstrap

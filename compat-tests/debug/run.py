@@ -12,6 +12,7 @@ import os
 import pathlib
 import re
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -232,7 +233,7 @@ def t_no_deadlock_spin():
 # --- execution trace -----------------------------------------------------------------------
 
 PROCESSORS, THREADS = 1, 2
-STATES = {"running", "runnable", "join", "sleep", *WAITS}
+STATES = {"running", "runnable", "io", *WAITS}
 
 
 def load_trace(path, whole=True):
@@ -329,11 +330,8 @@ def check_mix(events, procs, workers=frozenset(WORKERS | {"goes on"})):
     must(kinds["running"] >= 1000 and kinds["semaphore"] >= 600, kinds)
     must(kinds["sleep"] >= 5 and kinds["join"] >= 1, kinds)
     for e in (e for g in threads.values() for e in g):
-        must(e["name"] in STATES or e["name"].startswith("call") or e["name"] in ALSO, e)
+        must(e["name"] in STATES or e["name"].startswith("call"), e)
     return kinds
-
-
-ALSO = {"fd"}  # a wait that some kernels and some limits turn into a call
 
 
 def t_trace_complete():
@@ -383,6 +381,118 @@ def t_trace_not_possible():
     must(p.returncode == 0 and p.stderr.count("\n") == 1 and "cannot write" in p.stderr, p)
 
 
+# --- gdb -----------------------------------------------------------------------------------
+
+def gdb(*args):
+    """What gdb prints with the script auto-loaded from beside the library."""
+    if shutil.which("gdb") is None:
+        return None
+    p = subprocess.run(["gdb", "-batch", "-nx", "-iex", "set auto-load safe-path /",
+                        "-iex", "set debuginfod enabled off", *args],
+                       capture_output=True, text=True, timeout=LIMIT, check=False)
+    must("Error" not in p.stderr, p.stdout, p.stderr)
+    return p.stdout
+
+
+HANDLER = "<signal handler called>"
+
+
+def gdb_live(pid, *commands):
+    return gdb("-p", str(pid), *(x for c in commands for x in ("-ex", c)))
+
+
+def backtraces(text):
+    """Name of each thread in `gshim bt all' -> list of (state, functions)."""
+    found = collections.defaultdict(list)
+    for part in re.split(r"^Thread (?=\d)", text, flags=re.M)[1:]:
+        m = re.match(r'\d+ "([^"]*)" \((.*)\):', part)
+        frames = re.findall(r"^#\d+ +(?:0x[0-9a-f]+ in )?(<signal handler called>|\S+(?= \())",
+                            part, re.M)
+        if m:
+            found[m[1]].append((m[2], frames))
+    return found
+
+
+def check_waits(text):
+    listed = dict(re.findall(r"^[* ] \d+ +(\w+) +tid \d+ +(.*)$", text, re.M))
+    found = backtraces(text)
+    for why in WAITS:
+        must(listed.get(why) == f"waits: {why}", f"not listed: {why}", text)
+        state, frames = found[why][0]
+        must(state == f"waits: {why}" and f"in_{why}" in frames and "arch_first_run" in frames,
+             why, text)
+    must("in_read" in found["read"][0][1] and "main" in found["main"][0][1], text)
+
+
+def settled(r):
+    """Wait until every thread of `waits all' waits."""
+    r.ready()
+    r.until(complete, "a complete dump", lambda: r.p.send_signal(signal.SIGQUIT))
+
+
+def t_gdb_live():
+    with Running(WAITS_BIN, "all", debug="dumponquit=1") as r:
+        settled(r)
+        text = gdb_live(r.p.pid, "info gshim", "gshim bt all", "gshim apply 3 print $_",
+                        "gshim thread 3", "bt 8", "gshim thread", "bt 2", "info gshim")
+        if text is None:
+            return "skipped: no gdb"
+        check_waits(text)
+        must(text.count("tid ") >= 20, "no second list after selecting threads:", text)
+        # The process is unharmed.
+        seen = r.err.count("gshim: process ")
+        r.until(lambda err: err.count("gshim: process ") > seen and complete(err), "a new dump",
+                lambda: r.p.send_signal(signal.SIGQUIT))
+    return None
+
+
+def t_gdb_core():
+    if pathlib.Path("/proc/sys/kernel/core_pattern").read_text().strip() != "core" or \
+            pathlib.Path("/proc/sys/kernel/core_uses_pid").read_text().strip() != "0":
+        return "skipped: cores do not go to the file core"
+    with tempfile.TemporaryDirectory() as d, \
+            Running("sh", "-c", f"cd {d} && ulimit -c unlimited && exec {WAITS_BIN} all",
+                    debug="dumponquit=1") as r:
+        settled(r)
+        r.p.send_signal(signal.SIGABRT)
+        r.p.wait(LIMIT)
+        text = gdb(WAITS_BIN, f"{d}/core", "-ex", "info gshim", "-ex", "gshim bt all")
+        if text is None:
+            return "skipped: no gdb"
+        check_waits(text)
+    return None
+
+
+def t_gdb_preempted():
+    """A thread that was interrupted shows where, below the runtime's frames; gdb calls the one of
+    arch_async_preempt a signal handler's."""
+    with Running(WAITS_BIN, "hogs", GSHIM_MAXPROCS="1") as r:
+        r.ready()
+        end = time.monotonic() + LIMIT
+        while True:
+            text = gdb_live(r.p.pid, "gshim bt all")
+            if text is None:
+                return "skipped: no gdb"
+            spins = backtraces(text)["spin"]
+            must(len(spins) == 4, text)
+            through = [f for _, f in spins if HANDLER in f]
+            if len(through) >= 2:
+                break
+            must(time.monotonic() < end, "nobody was ever preempted:", text)
+            time.sleep(0.05)
+        for frames in through:
+            at = frames.index(HANDLER)
+            must(frames[at + 1] == "in_spin" and "arch_first_run" in frames, frames)
+    return None
+
+
+def t_quit_dumps_preempted():
+    with Running(WAITS_BIN, "hogs", debug="dumponquit=1", GSHIM_MAXPROCS="1") as r:
+        r.ready()
+        r.until(lambda text: re.search(r"\[runnable, .*\n(    #.*\n)*    #\d+ in_spin\+", text),
+                "a thread that was preempted", lambda: r.p.send_signal(signal.SIGQUIT))
+
+
 # --- all of them ---------------------------------------------------------------------------
 
 def main():
@@ -392,7 +502,7 @@ def main():
         try:
             note = globals()["t_" + name]()
             print(f"ok {name}{f' ({note})' if note else ''}", flush=True)
-        except (Failed, subprocess.TimeoutExpired) as e:
+        except (Failed, subprocess.TimeoutExpired, KeyError, IndexError) as e:
             failed += 1
             print(f"FAIL {name}\n    " + str(e).replace("\n", "\n    "), flush=True)
     print(f"{len(names) - failed} passed, {failed} failed")

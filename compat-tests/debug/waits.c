@@ -6,6 +6,7 @@
  *                    a thread waits for a lock, and something may yet end that: its holder
  *                    sleeps, reads a pipe, waits with a timeout, a timer of the kernel is armed,
  *                    a thread that libgshim never saw exists, the holder runs
+ *   waits hogs       four threads that run and one that waits for a lock
  *   waits dump       all, and main calls gshim_dump_threads(1)
  *
  * Prints "ready" when every thread has been started, and ends when stdin does.
@@ -153,6 +154,14 @@ static void start_all(void)
     start("read", in_read);
 }
 
+static void start_hogs(void)
+{
+    pthread_mutex_lock(&held);
+    for (int i = 0; i < 4; i++)
+        start("spin", in_spin);
+    start("mutex", in_mutex);
+}
+
 /* --- deadlocks, true and false ------------------------------------------------------------ */
 
 static pthread_barrier_t both_hold;
@@ -214,9 +223,12 @@ int main(int argc, char **argv)
         return 1;
     if (strcmp(mode, "deadlock") == 0)
         deadlock();
+    else if (strcmp(mode, "hogs") == 0)
+        start_hogs();
     else if (strcmp(mode, "all") != 0 && strcmp(mode, "dump") != 0)
         maybe(mode);
-    start_all();
+    if (strcmp(mode, "hogs") != 0)
+        start_all();
     if (strcmp(mode, "dump") == 0) {
         usleep(200000);
         if (gshim_dump_threads)
