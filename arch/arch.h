@@ -1,8 +1,8 @@
 /* arch.h - what a CPU must provide.  CPU only: no threads, no policy, no OS types.
  *
  * The build puts arch/<cpu> on the include path; arch_impl.h there defines the inline
- * half (struct arch_ctx, arch_self, arch_pause, arch_syscall6, ...), arch.c, switch.S
- * and syscall.S the rest.  A port is those files and nothing else.
+ * half (struct arch_ctx, arch_self, arch_pause, arch_syscall6, ...), arch.c, switch.S,
+ * syscall.S and sigframe.S the rest.  A port is those files and nothing else.
  *
  * Upcalls, the only two: the entry given to arch_ctx_init (first run of a G) and the
  * preemption entry (asynchronous preemption, preempt.S).
@@ -20,6 +20,7 @@
  *   arch_uc_pc, _sp           the interrupted pc and sp in a ucontext_t
  *   ARCH_DWARF_*              how many registers the ABI's call frame information knows, and the
  *                             numbers of sp and of the return address
+ *   ARCH_RED_ZONE             bytes below sp that belong to the interrupted function
  */
 #ifndef GSHIM_ARCH_H
 #define GSHIM_ARCH_H
@@ -96,6 +97,22 @@ void arch_async_preempt(void);
 /* arch_uc_restart_call - if UC stands behind a system call that was interrupted, put it before
  * it again; false: it does not, or the call cannot be told.                        [sig] */
 _Bool arch_uc_restart_call(void *uc);
+
+/* A signal frame that is moved from the M's signal stack, where the kernel put it, to the stack
+ * on which the handler is to run.  The frame reaches from arch_sigframe_base(uc) to the top of
+ * the signal stack; pointers into itself are the only ones in it that matter.
+ *
+ * arch_sigframe_move - copy [arch_sigframe_base(uc), from_top) to below TO_TOP, aligned as the
+ * CPU wants it, its inner pointers adjusted.  Returns the copy's base.               [sig]
+ * arch_sigframe_room - how much below TO_TOP that may take.
+ * arch_sigframe_run - leave the present stack, call FN(base, arg) right below BASE; when it
+ * returns, resume the context in the frame by the kernel's sigreturn, which also sets signal
+ * mask and signal stack from it. */
+void *arch_sigframe_base(void *uc);
+size_t arch_sigframe_room(void *uc, uintptr_t from_top);
+void *arch_sigframe_move(void *uc, uintptr_t from_top, uintptr_t to_top);
+_Noreturn void arch_sigframe_run(void *base, void (*fn)(void *base, void *arg),
+                                 void *arg);
 
 /* Bounds of the code in which stack and thread pointer may disagree. */
 extern const char arch_switch_begin[], arch_switch_end[];

@@ -9,9 +9,6 @@
  * The handler runs on the M's own signal stack with all signals blocked, takes no lock,
  * allocates nothing, and touches no thread-local variable but the running G.
  *
- * The kernel's mask under the handler tells of a handler of the program below it: there it is
- * not the one that the M was given.  A G there must stay: the frame is this M's.
- *
  * No EINTR: only an M that was running is asked, but it may have entered the kernel since.
  * Wrapped calls wait for a request under way (rt_block_begin).  Any other call that ends with
  * EINTR because of us is put back to its beginning; it had just begun, so a relative timeout
@@ -118,15 +115,6 @@ void preempt_kick(struct m *mp)
 
 /* --- on the M that was asked ------------------------------------------------------------------ */
 
-/* Is another mask in force than the one this M was given?  Then a handler of the program is
- * active below us. */
-static bool in_handler(const struct m *mp, const ucontext_t *uc)
-{
-    uint64_t mask;
-    memcpy(&mask, &uc->uc_sigmask, sizeof mask);
-    return mask != rt_kernel_mask(mp->sigmask);
-}
-
 static enum preempt_verdict judge(struct m *mp, struct g *gp, ucontext_t *uc)
 {
     if (gp != &mp->g0 && ld_rlx(&mp->preempt_run) != mp->run_since)
@@ -134,7 +122,7 @@ static enum preempt_verdict judge(struct m *mp, struct g *gp, ucontext_t *uc)
     enum preempt_verdict v = preempt_decide(mp, gp, *arch_uc_pc(uc), *arch_uc_sp(uc));
     if (v != PREEMPT_YES)
         return v;
-    if (in_handler(mp, uc))
+    if (rt_in_handler(gp, *arch_uc_sp(uc)))
         return PREEMPT_NO_USER_HANDLER;
     return arch_uc_preemptible(uc) ? PREEMPT_YES : PREEMPT_NO_CPU_STATE;
 }

@@ -1,11 +1,12 @@
-/* sysmon.c - the monitor: one native thread with all signals blocked, and no P.
+/* sysmon.c - the monitor: one native thread without P.
  *
  * Its duties, in the order of its loop
  *   - make kernel threads for Ps that wait for an M (proc.c: the program's threads never do),
  *     and join those that ended with a G that was bound to them;
  *   - run timers when no idle M covers them (every P busy);
- *   - preempt a hog for a thread that has become runnable, and retake Ps (retake.c).
- *   - print what GSHIM_DEBUG asked for (rt/debug.h).
+ *   - preempt a hog for a thread that has become runnable, and retake Ps (retake.c);
+ *   - print what GSHIM_DEBUG asked for (rt/debug.h);
+ *   - catch signals that are sent to the process (rt/signal.c).
  *
  * Sleep: without anything busy until kicked (sched.sysmon_word); else LOOK_SHORT after a kick
  * or a retake, doubling to TICK.  sysmon_until_ns publishes until when, for who adds timers.
@@ -30,10 +31,13 @@ static bool make_m(void)
     struct m *mp = proc_m_alloc();
     pthread_attr_t attr;
     pthread_t t;
+    sigset_t all;
     if (mp == NULL)
         return false;
     pthread_attr_init(&attr);
     pthread_attr_setstacksize(&attr, M_STACK);
+    sigfillset(&all); /* until it can tell what to do with one */
+    pthread_attr_setsigmask_np(&attr, &all);
     int err = REAL(pthread_create)(&t, &attr, proc_m_main, mp);
     pthread_attr_destroy(&attr);
     if (err == 0)
@@ -138,6 +142,7 @@ void *sysmon_main(void *arg)
     for (;;) {
         make_wanted();
         join_ended();
+        rt_sysmon_signals();
         int64_t now = os_now_ns();
         if (timers_uncovered(now) <= now)
             rt_timers_run(now);

@@ -73,3 +73,32 @@ void arch_ctx_init(struct arch_ctx *ctx, void *stack_top, uintptr_t tp,
     ctx->sp = f;
     ctx->tp = tp;
 }
+
+/* --- signal frames ---------------------------------------------------------------------- */
+
+enum { FP_ALIGN = 64 }; /* XSAVE's, and the kernel's for the state in a frame */
+
+void *arch_sigframe_base(void *uc)
+{
+    return (char *)uc - sizeof(uintptr_t);
+}
+
+size_t arch_sigframe_room(void *uc, uintptr_t from_top)
+{
+    return from_top - (uintptr_t)arch_sigframe_base(uc) + FP_ALIGN;
+}
+
+void *arch_sigframe_move(void *uc, uintptr_t from_top, uintptr_t to_top)
+{
+    char *from = arch_sigframe_base(uc);
+    uintptr_t fp = (uintptr_t)((ucontext_t *)uc)->uc_mcontext.fpregs;
+    /* Without floating-point state: the frame's own alignment, 8 modulo 16. */
+    uintptr_t to_fp = fp != 0 ? fp - (uintptr_t)from : FP_ALIGN - 8;
+    size_t bytes = from_top - (uintptr_t)from;
+    char *to = (char *)(((to_top - bytes + to_fp) & ~(uintptr_t)(FP_ALIGN - 1)) - to_fp);
+    memcpy(to, from, bytes);
+    ucontext_t *copy = (ucontext_t *)(to + ((char *)uc - from));
+    if (fp != 0)
+        copy->uc_mcontext.fpregs = (fpregset_t)(to + to_fp);
+    return to;
+}

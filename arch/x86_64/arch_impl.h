@@ -117,6 +117,8 @@ enum { ARCH_DWARF_REGS = 17, ARCH_DWARF_SP = 7, ARCH_DWARF_PC = 16 };
 
 /* --- signal frames ---------------------------------------------------------------------- */
 
+enum { ARCH_RED_ZONE = 128 };
+
 static inline uintptr_t *arch_uc_pc(void *uc)
 {
     return (uintptr_t *)&((ucontext_t *)uc)->uc_mcontext.gregs[REG_RIP];

@@ -10,9 +10,11 @@
 #include <pthread.h>
 #include <sched.h>
 #include <semaphore.h>
+#include <setjmp.h>
 #include <signal.h>
 #include <threads.h>
 #include <time.h>
+#include <ucontext.h>
 
 #include "arch/atomic.h"
 

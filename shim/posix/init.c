@@ -17,18 +17,9 @@
 
 bool posix_off;
 
-/* Without a runtime nothing of ours is between the program and its signals. */
-static void give_signals_back(void)
-{
-    struct g *gp = rt_self();
-    fault_fork_child();
-    if (gp != NULL)
-        os_sigmask(SIG_SETMASK, &gp->sigmask, NULL);
-}
-
 void posix_fork_child(void)
 {
-    give_signals_back();
+    signal_forked();
     park_forget();
     once_forked();
     rt_fork_child();
@@ -39,34 +30,44 @@ static ARCH_JUMP_TARGET void main_exit(void)
 {
     struct g *gp = rt_self();
     libc_main_finish();
+    signal_end(gp);
     join_exit(gp, gp->exiting ? gp->ret : PTHREAD_CANCELED);
 }
 
 /* Somebody left something for this G to do (g.attention). */
 static void attention(struct g *gp)
 {
-    st_rlx(&gp->attention, false);
-    sched_attention(gp);
-    signal_attention(gp);
-    if (!gp->hold && libc_cancel_at_once(gp->tcb))
-        block_act();
+    if (gp->starting || gp->sig_landing) /* it looks when it goes on */
+        return;
+    do {
+        st_rlx(&gp->attention, false);
+        fence_sig();
+        sched_attention(gp);
+        signal_attention(gp);
+        if (!gp->hold && libc_cancel_at_once(gp->tcb))
+            block_act();
+    } while (unlikely(ld_rlx(&gp->attention)));
 }
 
 static void prepare(void)
 {
-    fault_start(preempt_prepare());
+    signal_prepare(preempt_prepare());
 }
 
 bool posix_start(void)
 {
-    static const struct rt_hooks hooks = {.sysmon = sysmon_main,
-                                          .prepare = prepare,
-                                          .main_exit = main_exit,
-                                          .attention = attention,
-                                          .io_ready = io_ready,
-                                          .ended = join_publish};
+    static const struct rt_hooks hooks = {
+        .sysmon = sysmon_main,
+        .prepare = prepare,
+        .main_exit = main_exit,
+        .attention = attention,
+        .landed = signal_landed,
+        .io_ready = io_ready,
+        .ended = join_publish,
+    };
     if (posix_off || !rt_start(&hooks))
         return false;
+    signal_start();
     return true;
 }
 

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "shim/posix/posix.h"
+#include "shim/posix/signal.h"
 
 EXPORT pid_t gettid(void)
 {
@@ -143,9 +144,12 @@ EXPORT long syscall(long nr, ...)
         return gettid();
     if (nr == SYS_set_tid_address && rt_self() != NULL)
         return gettid(); /* the word is cleared when the kernel thread ends, which is not ours */
-    if (nr != SYS_futex || posix_off ||
-        !sync_futex(&ret, (uint32_t *)a[0], (int)a[1], (uint32_t)a[2],
-                    (const struct timespec *)a[3], (uint32_t *)a[4], (uint32_t)a[5])) {
+    bool done = signal_syscall(&ret, nr, a);
+    if (nr == SYS_futex && !posix_off)
+        done =
+            sync_futex(&ret, (uint32_t *)a[0], (int)a[1], (uint32_t)a[2],
+                       (const struct timespec *)a[3], (uint32_t *)a[4], (uint32_t)a[5]);
+    if (!done) {
         bool blocks = nr == SYS_futex;
         if (blocks)
             rt_block_begin(true);

@@ -1,20 +1,139 @@
-/* signal.h - signals of a G; see signal.c. */
+/* signal.h - signals of Gs.
+ *
+ * The parts, each with its own essay:
+ *   rt/signal.c    masks of kernel threads, the slot of an M, sysmon as catcher
+ *   sigmask.c      the mask of a G, which masks exist (for the catcher), signal stacks
+ *   sigtable.c     what the program wants done with each signal
+ *   sigqueue.c     signals pending on a G; to whom one for the process goes
+ *   sigentry.c     the one handler that the kernel knows, and calling the program's
+ *   sigsend.c      pthread_kill, kill, sigqueue, ... and system calls by number
+ *   sigwait.c      sigwait, sigtimedwait, sigsuspend, pause, sigpending
+ *   sigjmp.c       leaving a handler by longjmp, contexts with masks
+ */
 #ifndef GSHIM_POSIX_SIGNAL_H
 #define GSHIM_POSIX_SIGNAL_H
 
 #include <signal.h>
 
-struct g;
+#include "shim/rt/rt.h"
 
-/* signal_attention - on GP itself: raise what other threads sent. */
+enum {
+    SIGNAL_KICK = -0x4753, /* si_code of our kicks: look at what is pending on your G */
+    SIGNAL_FIRST_RT = 32,  /* the kernel's; from here on they queue */
+    SIGNAL_LAST = 64,
+};
+
+static inline uint64_t signal_bit(int sig)
+{
+    return 1ull << (sig - 1);
+}
+
+/* A number that a program may use: not the two that libc keeps for itself. */
+static inline bool signal_valid(int sig)
+{
+    return sig >= 1 && sig <= SIGNAL_LAST && sig != 32 && sig != 33;
+}
+
+static inline uint64_t signal_mask_of(const sigset_t *set)
+{
+    uint64_t keep = signal_bit(SIGKILL) | signal_bit(SIGSTOP) | ~RT_SIG_ALL;
+    uint64_t mask;
+    __builtin_memcpy(&mask, set, sizeof mask);
+    return mask & ~keep;
+}
+
+static inline void signal_set_of(sigset_t *set, uint64_t mask)
+{
+    __builtin_memset(set, 0, sizeof *set);
+    __builtin_memcpy(set, &mask, sizeof mask);
+}
+
+/* What is pending on GP and not blocked. */
+static inline uint64_t signal_due(const struct g *gp)
+{
+    return ld_rlx(&gp->sigpend) & ~ld_rlx(&gp->sigmask);
+}
+
+/* --- life (sigqueue.c, init.c) --------------------------------------------------------- */
+
+/* signal_prepare - the runtime comes up: take the handlers over.  PREEMPT_SIG is ours as well.
+ * signal_start - it is up, and the caller, perhaps, the main G.  Idempotent. */
+void signal_prepare(int preempt_sig);
+void signal_start(void);
+/* signal_begin - GP, about to start with its sigmask set, takes signals from now on. */
+void signal_begin(struct g *gp);
+/* signal_end - it does not any more: what was sent to the process goes to another.      [G] */
+void signal_end(struct g *gp);
+/* signal_forked - in a child of fork, before rt_fork_child. */
+void signal_forked(void);
+void signal_table_forked(void);
+void signal_queue_forked(void);
+void signal_mask_forked(void);
+/* signal_attention - GP, the caller, outside the runtime: run handlers that are due.     [G] */
 void signal_attention(struct g *gp);
-/* signal_keep_altstack - GP, the caller, has just set its signal stack in the kernel. */
-void signal_keep_altstack(struct g *gp, const stack_t *set);
-/* fault_start - take over SIGSEGV, SIGBUS and the preemption signal (0: none), when the
- * runtime starts (fault.c).  fault_fork_child - the last one is the program's again. */
-void fault_start(int preempt_sig);
-void fault_fork_child(void);
-/* quit_start - SIGQUIT dumps all threads, if GSHIM_DEBUG says so; from fault_start (quit.c). */
-void quit_start(void);
+/* signal_landed - rt_hooks.landed. */
+void signal_landed(struct m *mp);
+
+/* --- table (sigtable.c) ------------------------------------------------------------------ */
+
+void signal_table_start(void (*entry)(int, siginfo_t *, void *));
+/* signal_wanted - what the program wants done with SIG.           [rt] or signals blocked */
+struct sigaction signal_wanted(int sig);
+/* signal_reset - SIG was delivered with SA_RESETHAND: the default from now on.     as above */
+void signal_reset(int sig);
+/* signal_ignored - is SIG, not blocked, thrown away?                                   [any] */
+bool signal_ignored(int sig);
+/* signal_handled - does the program have a handler for SIG?                            [any] */
+bool signal_handled(int sig);
+/* signal_default - let the default action of SIG happen now.            signals blocked [sig] */
+void signal_default(int sig);
+
+/* --- pending (sigqueue.c): in a section, or with all signals blocked ----------------------- */
+
+/* signal_push - make SIG pending on GP.  PROCESS: any G may have it.
+ * Returns 0, ESRCH (it ends) or EAGAIN (no memory). */
+int signal_push(struct g *gp, int sig, const siginfo_t *info, bool process);
+/* signal_take - the lowest of SET that is pending on GP: its number, 0: none. */
+int signal_take(struct g *gp, uint64_t set, siginfo_t *info);
+/* signal_drop - throw away what is pending of SIG, on every G. */
+void signal_drop(int sig);
+/* signal_dispatch - SIG was sent to the process: give it to a G that does not block it.
+ * Returns false when there is none.                                             [rt] foreign */
+bool signal_dispatch(int sig, const siginfo_t *info, struct g *prefer);
+/* signal_main_first - should GP, on which SIG arrived, leave it to the main thread? */
+bool signal_main_first(struct g *gp, int sig);
+/* signal_requeue - nobody wants it now: it stays pending in the process. */
+void signal_requeue(int sig, const siginfo_t *info);
+/* signal_kick_self - interrupt the calling thread, whose G has something due.       [sig] */
+void signal_kick_self(struct g *gp);
+/* signal_send - to GP alone.  0 or an errno value.                             [any], outside */
+int signal_send(struct g *gp, int sig, const siginfo_t *info);
+
+/* --- masks (sigmask.c) --------------------------------------------------------------------- */
+
+/* signal_mask_count - GP's mask counts as MASK for the catcher.  In a section or signals blocked */
+void signal_mask_count(struct g *gp, uint64_t mask);
+/* signal_mask_wait - replace the caller's mask for the length of one wait, as pselect does.
+ * The G must then park (signals end the wait: PARK_BY_SIGNAL) or make a system call that sets
+ * MASK itself; the kernel's mask is not changed here, so nothing comes between.  Returns the
+ * old mask.  signal_mask_done - the wait is over: handlers that are due under MASK have run
+ * on return from the park; put OLD back.                                                 [G] */
+uint64_t signal_mask_wait(struct g *gp, uint64_t mask);
+void signal_mask_done(struct g *gp, uint64_t old);
+/* signal_mask_sync - the catcher's mask is what it should be.                       [G] foreign */
+void signal_mask_sync(void);
+/* signal_mask_refuse - the catcher leaves SIG pending until some mask changes. */
+void signal_mask_refuse(int sig);
+
+/* --- waiting (sigwait.c) ---------------------------------------------------------------------- */
+
+/* signal_suspend - sigsuspend for GP, the caller. */
+void signal_suspend(struct g *gp, uint64_t mask);
+
+/* --- sending (sigsend.c) ---------------------------------------------------------------------- */
+
+/* signal_syscall - system call NR about signals, for the program's syscall(): true when it was
+ * one for us, with the result or -errno in *ret. */
+bool signal_syscall(long *ret, long nr, const long *a);
 
 #endif

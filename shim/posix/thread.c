@@ -6,6 +6,7 @@
 
 #include "shim/posix/posix.h"
 #include "shim/posix/sched.h"
+#include "shim/posix/signal.h"
 
 /* Defaults for threads made without attributes: read when the runtime starts, and again when
  * the program changes them. */
@@ -79,6 +80,7 @@ static void thread_body(struct g *gp)
     libc_thread_begin();
     libc_thread_run(run_start, gp);
     bool canceled = libc_unwound(gp->tcb) && !gp->exiting;
+    signal_end(gp);
     join_exit(gp, canceled ? PTHREAD_CANCELED : gp->ret);
 }
 
@@ -94,11 +96,11 @@ static void inherit(struct g *gp, const pthread_attr_t *attr)
         gp->policy = self->policy;
         gp->priority = self->priority;
     } else {
-        os_sigmask(SIG_SETMASK, NULL, &gp->sigmask);
+        os_sigmask(RT_SIG_SETMASK, NULL, &gp->sigmask);
         gp->policy = gp->priority = 0;
     }
     if (attr != NULL && pthread_attr_getsigmask_np(attr, &set) == 0)
-        memcpy(&gp->sigmask, &set, sizeof gp->sigmask);
+        gp->sigmask = signal_mask_of(&set);
 }
 
 int thread_create(pthread_t *t, const pthread_attr_t *attr, void *(*start)(void *),
@@ -127,6 +129,7 @@ int thread_create(pthread_t *t, const pthread_attr_t *attr, void *(*start)(void 
         return err;
     }
     *t = (pthread_t)gp->tcb;
+    signal_begin(gp);
     g_start(gp);
     return 0;
 }

@@ -198,8 +198,6 @@ int g_new(struct g **out, const struct g_attr *attr, void (*body)(struct g *))
     gp->cpu_ns = gp->cpu_since = 0;
     gp->name[0] = '\0';
     gp->named = false;
-    gp->altstack = NULL;
-    gp->sigpend = 0;
     gp->in_call = CALL_NONE;
     gp->hold = false;
     *out = gp;

@@ -47,12 +47,12 @@ void rt_lock_slow(struct rt_lock *l)
 void rt_enter_foreign(struct rt_section *s)
 {
     uint64_t all = ~0ull;
-    os_sigmask(0 /* SIG_BLOCK */, &all, &s->sigmask);
+    os_sigmask(RT_SIG_BLOCK, &all, &s->sigmask);
 }
 
 void rt_exit_foreign(struct rt_section *s)
 {
-    os_sigmask(2 /* SIG_SETMASK */, &s->sigmask, NULL);
+    os_sigmask(RT_SIG_SETMASK, &s->sigmask, NULL);
 }
 
 void rt_enter_lost(struct g *gp)
@@ -102,7 +102,8 @@ void rt_exit_slow(struct g *gp)
     st_rel(&mp->p->owner, (uintptr_t)mp | P_USER); /* MO: release -> [P1] */
     fence_sig();
     gp->in_rt = 0;
-    if (unlikely(ld_rlx(&gp->attention) && !gp->starting))
+    fence_sig();
+    if (unlikely(ld_rlx(&gp->attention)))
         rt_hooks->attention(gp);
 }
 
@@ -137,6 +138,9 @@ void rt_block_begin(bool is_long)
     fence_sig();
     gp->in_rt = 0;
     let_request_arrive(mp);
+    fence_sig();
+    if (unlikely(ld_rlx(&gp->attention)))
+        rt_hooks->attention(gp);
 }
 
 void rt_block_end(void)
@@ -380,7 +384,9 @@ static uint32_t take_park(struct m *mp)
 /* Sleep until started.  Returns false when the deadline passed or a look is wanted. */
 static bool m_sleep(struct m *mp, int64_t deadline_ns)
 {
+    rt_mask_idle(mp);
     for (;;) {
+        rt_land(mp);
         uint32_t v = take_park(mp);
         if (v != PARK_NONE)
             return v == PARK_START;
@@ -392,7 +398,9 @@ static bool m_sleep(struct m *mp, int64_t deadline_ns)
 /* The same in the poller; false also when there are events, in B. */
 static bool m_sleep_polling(struct m *mp, int64_t deadline_ns, struct net_batch *b)
 {
+    rt_mask_idle(mp);
     for (;;) {
+        rt_land(mp);
         st_rlx(&mp->polling, true);
         fence_sc(); /* MO: [M2] "polling; fence; load park" */
         if (ld_rlx(&mp->park) == PARK_NONE) {
@@ -439,7 +447,7 @@ static int64_t cover_timers(struct m *mp)
     return again < next ? again : next;
 }
 
-static void make_look(struct m *mp)
+void proc_look(struct m *mp)
 {
     uint32_t e = PARK_NONE;
     if (cas_rel(&mp->park, &e, PARK_LOOK)) /* MO: release -> [M1] */
@@ -455,9 +463,8 @@ void proc_timer_earlier(int64_t when_ns)
             rt_sysmon_kick();
         return;
     }
-    if (when_ns >= ld_rlx(&sched.timer_wake_ns))
-        return;
-    make_look(mp);
+    if (when_ns < ld_rlx(&sched.timer_wake_ns))
+        proc_look(mp);
 }
 
 void proc_cover_network(void)
@@ -468,7 +475,7 @@ void proc_cover_network(void)
         if (ld_rlx(&sched.sysmon_until_ns) == RT_FOREVER)
             rt_sysmon_kick();
     } else if (unlikely(!ld_rlx(&mp->polling))) {
-        make_look(mp);
+        proc_look(mp);
     }
 }
 
@@ -580,11 +587,10 @@ struct m *proc_m_alloc(void)
     return mp;
 }
 
-void proc_load_altstack(struct m *mp, struct g *gp)
+void proc_load_gsignal(struct m *mp)
 {
-    mp->altstack = gp->altstack != NULL ? gp->altstack : &mp->gsignal;
-    if (mp->altstack->sp != NULL)
-        os_sigaltstack(mp->altstack, NULL);
+    if (mp->gsignal.sp != NULL)
+        os_sigaltstack(&mp->gsignal, NULL);
 }
 
 void proc_m_publish(struct m *mp)
@@ -621,10 +627,8 @@ void *proc_m_main(void *arg)
     mp->g0.tcb = (void *)arch_tp();
     mp->g0.ctx.tp = arch_tp();
     mp->tid = os_gettid();
-    os_sigmask(2 /* SIG_SETMASK */, NULL, &mp->sigmask);
-    uint64_t set = rt_kernel_mask(mp->sigmask);
-    os_sigmask(2 /* SIG_SETMASK */, &set, NULL);
-    proc_load_altstack(mp, &mp->g0);
+    os_sigmask(RT_SIG_SETMASK, NULL, &mp->sigmask);
+    proc_load_gsignal(mp);
     proc_m_publish(mp);
     proc_stop(mp, false);
     sched_loop(mp);
@@ -637,6 +641,10 @@ void proc_m_end(struct m *mp)
     if (mp->p != NULL)
         proc_handoff(proc_release(mp));
     mp->lockedg = NULL;
+    uint64_t all = RT_SIG_ALL; /* what comes from here on finds another thread */
+    mp->sigmask = all;
+    os_sigmask(RT_SIG_SETMASK, &all, NULL);
+    rt_land(mp);
     st_rlx(&mp->tid, 0); /* stays on allm; its memory is not reused */
     add_rlx(&sched.nm, -1u);
     if (mp->first) /* sysmon did not make it */

@@ -82,6 +82,7 @@ enum wait_reason {
     WAIT_SLEEP,
     WAIT_IO,
     WAIT_CALL,
+    WAIT_SIGNAL,
     WAIT_REASONS
 };
 extern const char *const rt_wait_names[WAIT_REASONS];
@@ -101,6 +102,7 @@ struct g;
 struct m;
 struct p;
 struct stack_class;
+struct sig_entry; /* posix/sigqueue.c */
 
 /* --- locks ------------------------------------------------------------------------- */
 
@@ -216,18 +218,26 @@ struct g {
     bool sched_pending;           /* to be taken up by the G itself */
     bool has_ceilings;            /* bound for good, see sync/pshared.c */
     uint64_t affinity[16];        /* wanted, when affinity_set */
-    uint64_t sigmask;             /* blocked signals; own thread */
-    struct os_altstack own_altstack,
-        *altstack; /* the program's for this thread, or NULL */
+    /* signals, see rt/signal.c and posix/signal.h */
+    uint64_t sigmask;            /* blocked; own thread writes, atomic for readers */
+    uint64_t sig_counted;        /* the mask it is counted under; own thread */
+    struct os_altstack altstack; /* the program's; size 0: none; own thread */
+    uintptr_t in_handler;        /* frame of its outermost handler, see rt_in_handler */
     /* handlers run on this G, all / those without SA_RESTART; own thread */
     uint32_t sig_ran, sig_eintr;
-    uint32_t in_call;    /* enum g_call: where a cancellation finds it; own thread [C2] */
-    uint64_t sigpend;    /* sent by another thread, to be raised here; atomic */
-    uint64_t off_since;  /* TSC when it last left its CPU */
-    uint64_t run_cycles; /* TSC ticks on a CPU, while nobody asked for CPU time */
-    int64_t cpu_ns;      /* CPU time of finished runs since somebody did */
-    int64_t cpu_since;   /* M's CPU clock when this run began; 0: not known */
-    struct trace_g trace; /* see there */
+    uint32_t in_call;   /* enum g_call: where a cancellation finds it; own thread [C2] */
+    bool sig_landing;   /* empties its M's slot; own thread */
+    uint64_t off_since; /* TSC when it last left its CPU */
+    /* under sig_lock */
+    struct rt_lock sig_lock;
+    bool sig_open;              /* takes signals: it lives */
+    struct sig_entry *sig_last; /* a ring, oldest next */
+    uint64_t sigpend;           /* numbers that are in it; atomic for readers */
+    uint64_t sig_wait;          /* it waits for these in sigwait; atomic for readers */
+    uint64_t run_cycles;        /* TSC ticks on a CPU, while nobody asked for CPU time */
+    int64_t cpu_ns;             /* CPU time of finished runs since somebody did */
+    int64_t cpu_since;          /* M's CPU clock when this run began; 0: not known */
+    struct trace_g trace;       /* see there */
 };
 
 /* --- M ----------------------------------------------------------------------------- */
@@ -253,9 +263,12 @@ struct m {
     struct m *link;    /* idle list; under sched.lock */
     struct m *alllink; /* const after publication */
     uint64_t sigmask;  /* the kernel's mask of this thread, as far as we set it */
-    struct os_altstack gsignal;   /* const: our signal stack for this kernel thread */
-    struct os_altstack *altstack; /* loaded in the kernel: &gsignal, or its G's */
-    uint64_t run_since;           /* TSC at the last switch */
+    struct os_altstack
+        gsignal; /* const: the kernel's signal stack for this thread, always */
+    /* a signal that came in a runtime section or on g0: 0, or its number; own thread [Z1] */
+    int sig_no;
+    uint64_t sig_info[16]; /* its siginfo_t */
+    uint64_t run_since;    /* TSC at the last switch */
 
     /* the pending request to preempt (preempt/request.c) */
     uint32_t preempt_pending; /* its number, 0: none.  atomic [V1] */
@@ -333,6 +346,10 @@ struct sched {
     struct m *allm;
     struct p *allp[RT_MAX_P];
     bool started;
+    /* signals, see signal.c; atomic */
+    uint64_t catch_want, catch_have; /* sysmon's mask: wanted, and set */
+    uint32_t catch_word;             /* futex: catch_have has changed */
+    bool masks_used;                 /* some thread has blocked some signal */
     char name[RT_NAME]; /* what kernel threads are called; const after start */
     uint32_t ntimers_wall;
 };
@@ -379,11 +396,25 @@ struct rt_section {
     uint64_t sigmask;
 };
 
+struct rt_hooks {
+    void *(*sysmon)(void *); /* body of the monitor thread; begins with rt_sysmon_ready */
+    void (*prepare)(void); /* all checks have passed; no G runs yet.  May be called again
+                              * in a child of fork */
+    void (*main_exit)(void);      /* where pthread_exit in main ends, on main's stack */
+    void (*ended)(struct g *);    /* m.last_g: on sysmon, its kernel thread is gone */
+    void (*io_ready)(struct g *); /* wake it, if it waits for descriptors; [g0] sysmon */
+    /* g.attention was set: on that G, outside the runtime */
+    void (*attention)(struct g *);
+    /* m.sig_no was set: on that M, in a section or on g0, no lock held; empties it.  The
+     * kernel's mask has been opened or will be by the caller. */
+    void (*landed)(struct m *);
+};
+extern const struct rt_hooks *rt_hooks; /* const after rt_start */
+
 void rt_enter_lost(struct g *gp);
 void rt_exit_slow(struct g *gp);
 void rt_enter_foreign(struct rt_section *s);
 void rt_exit_foreign(struct rt_section *s);
-void rt_deferred_signals(struct g *gp);
 
 /* rt_enter - begin a runtime section; nests.                                     [G]
  * Order: acquire on the P; what its former holder queued is visible. [P1] */
@@ -420,13 +451,16 @@ static inline void rt_exit(struct rt_section *s)
     }
     struct m *mp = gp->m;
     struct p *pp = mp->p;
-    if (unlikely(pp == NULL || ld_rlx(&pp->preempt) != 0 || ld_rlx(&gp->attention))) {
+    if (unlikely(pp == NULL || ld_rlx(&pp->preempt) != 0)) {
         rt_exit_slow(gp);
         return;
     }
     st_rel(&pp->owner, (uintptr_t)mp | P_USER); /* MO: release -> [P1] */
     fence_sig();
     gp->in_rt = 0;
+    fence_sig(); /* what a handler on this thread left before is seen; others kick [C1] */
+    if (unlikely(ld_rlx(&gp->attention)))
+        rt_hooks->attention(gp);
 }
 
 /* rt_block_begin/end - around a call that may block in the kernel.               [G]
@@ -457,6 +491,10 @@ void proc_timer_earlier(int64_t when_ns);
 void proc_nudge(void);
 /* proc_cover_network - a G waits for a descriptor: see that somebody fetches the event. */
 void proc_cover_network(void);
+/* proc_look - MP, if it sleeps or is about to: look again.                         [any] [sig] */
+void proc_look(struct m *mp);
+/* proc_load_gsignal - give the kernel MP's signal stack; on MP, standing on no such stack. */
+void proc_load_gsignal(struct m *mp);
 void proc_stop_locked_m(struct m *mp);
 void proc_start_locked_m(struct m *mp, struct g *gp);
 /* proc_move_g - [g0] GP, which has just left MP, goes on on any other M. */
@@ -464,8 +502,6 @@ void proc_move_g(struct m *mp, struct g *gp);
 void proc_newm_failed(void);
 void *proc_m_main(void *arg); /* body of an M's kernel thread */
 struct m *proc_m_alloc(void);
-/* proc_load_altstack - tell the kernel about GP's signal stack; on GP, not on a signal stack. */
-void proc_load_altstack(struct m *mp, struct g *gp);
 void proc_m_publish(struct m *mp);
 /* proc_m_end - [g0] MP gives its P away and is forgotten; its thread then ends. */
 void proc_m_end(struct m *mp);
@@ -560,17 +596,34 @@ struct g *g_first(void);
 struct g *g_next(struct g *gp);
 uint32_t g_number(const struct g *gp);
 
+/* --- signals (signal.c) ------------------------------------------------------------------ */
+
+enum { RT_SIG_BLOCK, RT_SIG_UNBLOCK, RT_SIG_SETMASK }; /* for os_sigmask */
+/* All that may ever be blocked: not the two that libc keeps for itself. */
+#define RT_SIG_ALL (~(3ull << 31))
+/* rt_mask_load - set the kernel's mask of the calling M for GP, which runs here.   [rt] [G]
+ * First takes care of a signal that has landed on the M. */
+void rt_mask_load(struct m *mp, struct g *gp);
+/* rt_mask_idle - MP goes to sleep: it must not be chosen for what all Gs block.        [g0] */
+void rt_mask_idle(struct m *mp);
+/* rt_landed - MP's slot holds a signal: see that the scheduler looks there soon.      [sig] */
+void rt_landed(struct m *mp);
+/* rt_land - empty the slot if it is full.                                        [rt] [g0] */
+static inline void rt_land(struct m *mp)
+{
+    while (unlikely(ld_rlx(&mp->sig_no) != 0))
+        rt_hooks->landed(mp);
+}
+/* rt_sysmon_signals - sysmon's duty as the catcher of signals; rt_sysmon_begin before.     */
+void rt_sysmon_begin(void);
+/* rt_sysmon_m - the calling thread is sysmon: its M, for signals only; else NULL.      [sig] */
+struct m *rt_sysmon_m(void);
+void rt_sysmon_signals(void);
+/* rt_in_handler - does GP, with its stack pointer at SP, run a handler of the program? [any]
+ * Exact also after a handler was left by siglongjmp. */
+bool rt_in_handler(struct g *gp, uintptr_t sp);
+
 /* --- start (start.c) -------------------------------------------------------------------- */
-struct rt_hooks {
-    void *(*sysmon)(void *); /* body of the monitor thread; begins with rt_sysmon_ready */
-    void (*prepare)(void); /* all checks have passed; no G runs yet.  May be called again
-                              * in a child of fork */
-    void (*main_exit)(void); /* where pthread_exit in main ends, on main's stack */
-    void (*attention)(
-        struct g *);           /* g.attention was set: on that G, outside the runtime */
-    void (*ended)(struct g *); /* m.last_g: on sysmon, its kernel thread is gone */
-    void (*io_ready)(struct g *); /* wake it, if it waits for descriptors; [g0] sysmon */
-};
 /* rt_start - bring the runtime up, once; the main thread, if it calls, becomes a G.
  * Returns true when threads are Gs from now on, false: pass through to NPTL.    [any]  */
 bool rt_start(const struct rt_hooks *hooks);
@@ -591,7 +644,6 @@ void rt_fork_child(void);
 /* rt_lock_m - bind the calling G to its M; nests.  rt_unlock_m - undo one. */
 void rt_lock_m(void);
 void rt_unlock_m(void);
-extern const struct rt_hooks *rt_hooks; /* const after rt_start */
 int64_t rt_cpu_ns(struct g *gp);
 int64_t rt_cycles_to_ns(uint64_t cycles);
 extern uint32_t rt_helper_threads; /* kernel threads of ours that are no M; atomic */

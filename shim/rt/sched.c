@@ -39,6 +39,7 @@ const char *const rt_wait_names[WAIT_REASONS] = {
     [WAIT_RWLOCK] = "rwlock", [WAIT_SEM] = "semaphore", [WAIT_BARRIER] = "barrier",
     [WAIT_ONCE] = "once",     [WAIT_JOIN] = "join",     [WAIT_FUTEX] = "futex",
     [WAIT_SLEEP] = "sleep",   [WAIT_IO] = "io",         [WAIT_CALL] = "call",
+    [WAIT_SIGNAL] = "signal",
 };
 
 enum {
@@ -56,30 +57,13 @@ _Noreturn void rt_throw(const char *what)
 
 /* --- switching ---------------------------------------------------------------------- */
 
-/* What the kernel keeps per kernel thread and the program sees per thread: carry it over when
- * it differs.  Here, since a signal stack cannot be changed while standing on it, and the G
- * that left may have. */
-static void load_kernel_state(struct m *mp, struct g *gp)
-{
-    if (mp->sigmask != gp->sigmask) {
-        uint64_t set = rt_kernel_mask(gp->sigmask);
-        mp->sigmask = gp->sigmask;
-        os_sigmask(2 /* SIG_SETMASK */, &set, NULL);
-    }
-    if (mp->altstack != gp->altstack &&
-        (gp->altstack != NULL || mp->altstack != &mp->gsignal))
-        proc_load_altstack(mp, gp);
-}
-
 /* First thing after every switch, in the new context: PREV is off its stack. */
 static inline void after_switch(struct g *self, struct g *prev)
 {
     struct m *mp = self->m;
     st_rel(&prev->on_cpu, 0); /* MO: release -> [G2]: registers saved */
-    if (unlikely(mp->sigmask != self->sigmask || mp->altstack != &mp->gsignal ||
-                 self->altstack != NULL) &&
-        self != &mp->g0)
-        load_kernel_state(mp, self);
+    if (unlikely(mp->sigmask != rt_kernel_mask(self->sigmask)) && self != &mp->g0)
+        rt_mask_load(mp, self);
 }
 
 void g_wait_off_stack(struct g *gp)

@@ -93,6 +93,7 @@ static const char *run_trial(char *stack_top, void *tcb)
 void rt_sysmon_ready(void)
 {
     sysmon_why = libc_probe_native();
+    rt_sysmon_begin();
     st_rel(&sysmon_answered, 1); /* MO: release -> [I2] in start_sysmon */
     os_futex_wake(&sysmon_answered, 1);
     if (sysmon_why != NULL)
@@ -114,14 +115,14 @@ static const char *start_sysmon(void *(*body)(void *))
 {
     pthread_t t;
     pthread_attr_t attr;
-    uint64_t all = ~0ull, old;
+    uint64_t all = RT_SIG_ALL, old;
     sysmon_answered = 0;
     pthread_attr_init(&attr);
     pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
     pthread_attr_setstacksize(&attr, G0_STACK);
-    os_sigmask(0 /* SIG_BLOCK */, &all, &old);
+    os_sigmask(RT_SIG_BLOCK, &all, &old);
     int err = REAL(pthread_create)(&t, &attr, body, NULL);
-    os_sigmask(2 /* SIG_SETMASK */, &old, NULL);
+    os_sigmask(RT_SIG_SETMASK, &old, NULL);
     pthread_attr_destroy(&attr);
     if (err != 0)
         return "the monitor thread cannot be made";
@@ -144,11 +145,10 @@ static void m0_entry(void *arg, void *cookie)
 /* The program may have given its main thread a signal stack already. */
 static void note_altstack(struct g *gp, struct m *mp)
 {
-    gp->altstack = NULL;
-    if (os_sigaltstack(NULL, &gp->own_altstack) == 0 &&
-        (gp->own_altstack.flags & 2 /* SS_DISABLE */) == 0)
-        gp->altstack = &gp->own_altstack;
-    proc_load_altstack(mp, gp);
+    if (os_sigaltstack(NULL, &gp->altstack) != 0 ||
+        (gp->altstack.flags & 2 /* SS_DISABLE */) != 0)
+        gp->altstack = (struct os_altstack){0};
+    proc_load_gsignal(mp);
 }
 
 /* The kernel puts the name of the program above everything else on the stack.  A limit that is
@@ -193,10 +193,9 @@ static void adopt_main(char *stack_top, void *tcb)
     mp->lockedg = gp->lock_count != 0 ? gp : NULL;
     gp->in_rt = 0;
     gp->call_nr = CALL_UNKNOWN;
-    os_sigmask(2 /* SIG_SETMASK */, NULL, &gp->sigmask);
-    mp->sigmask = gp->sigmask;
-    uint64_t set = rt_kernel_mask(gp->sigmask);
-    os_sigmask(2 /* SIG_SETMASK */, &set, NULL);
+    os_sigmask(RT_SIG_SETMASK, NULL, &gp->sigmask);
+    mp->sigmask = rt_kernel_mask(gp->sigmask);
+    os_sigmask(RT_SIG_SETMASK, &mp->sigmask, NULL);
     note_altstack(gp, mp);
     note_main_stack(gp);
     mp->curg = gp;
@@ -241,6 +240,7 @@ static const char *try_start(const struct rt_hooks *hooks)
     real_init();
     const char *why = libc_probe((void *)arch_tp(), on_main);
     debug_start();
+    st_rlx(&sched.catch_want, RT_SIG_ALL); /* until somebody knows what to do with one */
     if (why == NULL)
         why = start_sysmon(hooks->sysmon);
     if (why != NULL)
@@ -328,6 +328,11 @@ void rt_fork_child(void)
     gp->trace = (struct trace_g){0};
     gp->m = NULL;
     gp->is_main = true;
+    /* The kernel has our M's signal stack: the program's takes its place again. */
+    struct os_altstack alt = gp->altstack;
+    if (alt.bytes == 0)
+        alt.flags = 2 /* SS_DISABLE */;
+    os_sigaltstack(&alt, NULL);
     arch_self_set(NULL);
 }
 

@@ -54,7 +54,10 @@ static long wait_word(uint32_t *word, uint32_t val, uint32_t bits, struct deadli
         op.deadline_ns = 0;
     if (relative && op.deadline_ns != RT_FOREVER)
         op.deadline_ns += os_clock_ns(d.clock);
-    err = park_wait(&op, NULL);
+    struct sync_signals signals = sync_signals_now(op.deadline_ns != RT_FOREVER);
+    do
+        err = park_wait(&op, NULL);
+    while (err == EINTR && !sync_interrupted(&signals));
     return w.fault ? -EFAULT : -err;
 }
 

@@ -72,6 +72,7 @@ int sync_sem_wait(sem_t *s, struct deadline d)
     err = deadline_set(&op, d);
     if (err != 0)
         return err;
+    struct sync_signals signals = sync_signals_now(op.deadline_ns != RT_FOREVER);
     for (;;) {
         uintptr_t token;
         err = park_wait(&op, &token);
@@ -82,7 +83,7 @@ int sync_sem_wait(sem_t *s, struct deadline d)
                 return 0;
         } else if (err == ECANCELED) {
             sync_cancel_point();
-        } else if (err != 0) {
+        } else if (err != 0 && (err != EINTR || sync_interrupted(&signals))) {
             return err;
         }
     }

@@ -16,10 +16,11 @@ int sync_sleep(clockid_t clock, int64_t deadline_ns)
                          .deadline_ns = deadline_ns,
                          .reason = WAIT_SLEEP,
                          .ended_by = PARK_BY_SIGNAL | PARK_BY_CANCEL};
+    struct sync_signals signals = sync_signals_now(true);
     int err;
     do {
         sync_cancel_point();
         err = park_wait(&op, NULL);
-    } while (err == ECANCELED);
+    } while (err == ECANCELED || (err == EINTR && !sync_interrupted(&signals)));
     return err == ETIMEDOUT ? 0 : err;
 }

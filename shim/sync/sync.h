@@ -70,6 +70,26 @@ static inline void sync_release(bool canceled)
         sync_cancel_point();
 }
 
+/* Whether a wait that a signal ended fails, or goes on: it fails when a handler has run on this
+ * G; one without a deadline, as the kernel's, only when that was set without SA_RESTART.
+ * A foreign thread's wait was the kernel's, and its answer stands. */
+struct sync_signals {
+    struct g *gp;
+    uint32_t *count, before;
+};
+
+static inline struct sync_signals sync_signals_now(bool timed)
+{
+    struct g *gp = rt_self();
+    uint32_t *count = gp == NULL ? NULL : timed ? &gp->sig_ran : &gp->sig_eintr;
+    return (struct sync_signals){gp, count, count != NULL ? *count : 0};
+}
+
+static inline bool sync_interrupted(const struct sync_signals *s)
+{
+    return s->gp == NULL || ld_rlx(s->count) != s->before;
+}
+
 /* --- mutex.c --- */
 int mutex_lock_slow(pthread_mutex_t *m, struct deadline d);
 int mutex_lock_kind(pthread_mutex_t *m, struct deadline d);

@@ -1,0 +1,424 @@
+/* sigqueue.c - signals pending on a G, and to whom one for the process goes.
+ *
+ * A signal for a thread never goes to the kernel, which does not know our threads: it is an
+ * entry, with its siginfo, in the queue of the G (g.sig_last, under g.sig_lock); standard
+ * signals are there once at most, real-time ones as often and in the order they were sent.
+ *
+ * To send: put the entry in, set g.attention, then make the G look:
+ *   parked                    park_interrupt ends its wait; it looks at its next rt_exit
+ *   running, or blocked in    a kick: the same signal number, marked by SIGNAL_KICK, sent to its
+ *   the kernel                M.  So the kernel does what SA_RESTART asks for to the system call,
+ *                             and makes the frame; the entry point takes the entry (sigentry.c)
+ *   in the runtime            the kick finds g.in_rt set, and nothing more: rt_exit looks
+ * A kick that comes too late finds another G without anything due, and is dropped.  [C1], in
+ * block.c, says why none comes too early.
+ * To be sent: with all signals blocked, take what is due under the mask (lowest number first),
+ * and before the mask opens kick yourself if more is due, so that handlers nest as the
+ * kernel's do.
+ *
+ * Who gets what was sent to the process?  The main thread, if it does not block it, as in
+ * Linux: programs rely on their main thread's sleep being interrupted.  Except that timers of
+ * CPU time hit the thread that runs.  Then the thread where it arrived, then any.
+ *
+ * Rejected: real signals to the M with the entry in their siginfo: an M that goes on to a G
+ * that blocks the number would keep somebody else's signal.
+ */
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+
+#include "shim/posix/posix.h"
+#include "shim/posix/signal.h"
+
+struct sig_entry {
+    struct sig_entry *next;
+    bool process; /* sent to the process: another G may have it when this one ends */
+    siginfo_t info;
+};
+
+enum { CHUNK = 64 * 1024 };
+
+/* Entries are never given back; as many as the kernel allows to be pending. */
+static struct {
+    struct rt_lock lock;
+    struct sig_entry *free; /* under lock */
+    size_t used, limit;     /* under lock; used is also read as a hint */
+} pool;
+
+/* --- entries ----------------------------------------------------------------------------- */
+
+static void pool_grow_locked(void)
+{
+    struct sig_entry *e = os_map(CHUNK);
+    for (size_t i = 0; e != NULL && i < CHUNK / sizeof *e; i++) {
+        e[i].next = pool.free;
+        pool.free = &e[i];
+    }
+    if (pool.limit == 0) {
+        struct rlimit r = {0};
+        arch_syscall6(SYS_prlimit64, 0, RLIMIT_SIGPENDING, 0, (long)&r, 0, 0);
+        pool.limit = r.rlim_cur > 64 ? r.rlim_cur : 64;
+    }
+}
+
+static struct sig_entry *entry_new(void)
+{
+    rt_lock(&pool.lock);
+    if (pool.free == NULL)
+        pool_grow_locked();
+    struct sig_entry *e = pool.used < pool.limit ? pool.free : NULL;
+    if (e != NULL) {
+        pool.free = e->next;
+        st_rlx(&pool.used, pool.used + 1);
+    }
+    rt_unlock(&pool.lock);
+    return e;
+}
+
+static void entry_free(struct sig_entry *e)
+{
+    rt_lock(&pool.lock);
+    e->next = pool.free;
+    pool.free = e;
+    st_rlx(&pool.used, pool.used - 1);
+    rt_unlock(&pool.lock);
+}
+
+/* --- one G's queue -------------------------------------------------------------------------- */
+
+static void append_locked(struct g *gp, struct sig_entry *e)
+{
+    struct sig_entry *last = gp->sig_last;
+    e->next = last != NULL ? last->next : e;
+    if (last != NULL)
+        last->next = e;
+    gp->sig_last = e;
+    st_rlx(&gp->sigpend, gp->sigpend | signal_bit(e->info.si_signo));
+}
+
+int signal_push(struct g *gp, int sig, const siginfo_t *info, bool process)
+{
+    int err = 0;
+    rt_lock(&gp->sig_lock);
+    bool twice = sig < SIGNAL_FIRST_RT && (gp->sigpend & signal_bit(sig)) != 0;
+    if (!gp->sig_open) {
+        err = ESRCH;
+    } else if (!twice) {
+        struct sig_entry *e = entry_new();
+        if (e != NULL) {
+            e->process = process;
+            e->info = *info;
+            e->info.si_signo = sig;
+            append_locked(gp, e);
+        }
+        err = e != NULL ? 0 : EAGAIN;
+    }
+    rt_unlock(&gp->sig_lock);
+    return err;
+}
+
+/* The oldest entry of SIG, off the queue; clears its bit if there is no other. */
+static struct sig_entry *remove_locked(struct g *gp, int sig)
+{
+    struct sig_entry *prev = gp->sig_last, *e = prev->next, *found = NULL;
+    struct sig_entry *last = prev;
+    bool more = false;
+    for (bool end = false; !end; e = prev->next) {
+        end = e == last;
+        if (e->info.si_signo != sig) {
+            prev = e;
+        } else if (found == NULL) {
+            found = e;
+            prev->next = e->next;
+            if (end)
+                gp->sig_last = prev != e ? prev : NULL;
+        } else {
+            more = true;
+            break;
+        }
+    }
+    if (!more)
+        st_rlx(&gp->sigpend, gp->sigpend & ~signal_bit(sig));
+    return found;
+}
+
+int signal_take(struct g *gp, uint64_t set, siginfo_t *info)
+{
+    struct sig_entry *e = NULL;
+    int sig = 0;
+    if ((ld_rlx(&gp->sigpend) & set) == 0)
+        return 0;
+    rt_lock(&gp->sig_lock);
+    set &= gp->sigpend;
+    if (set != 0) {
+        sig = __builtin_ctzll(set) + 1;
+        e = remove_locked(gp, sig);
+    }
+    rt_unlock(&gp->sig_lock);
+    if (e != NULL) {
+        *info = e->info;
+        entry_free(e);
+    }
+    return sig;
+}
+
+void signal_drop(int sig)
+{
+    siginfo_t info;
+    if (ld_rlx(&pool.used) == 0)
+        return;
+    for (struct g *gp = g_first(); gp != NULL; gp = g_next(gp))
+        while (signal_take(gp, signal_bit(sig), &info) != 0)
+            ;
+}
+
+/* --- making a G look -------------------------------------------------------------------------- */
+
+static void kick(int tid, int sig)
+{
+    siginfo_t info;
+    memset(&info, 0, sizeof info);
+    info.si_signo = sig;
+    info.si_code = SIGNAL_KICK;
+    arch_syscall6(SYS_rt_tgsigqueueinfo, os_getpid(), tid, sig, (long)&info, 0, 0);
+}
+
+void signal_kick_self(struct g *gp)
+{
+    uint64_t due = signal_due(gp);
+    if (due != 0)
+        kick(os_gettid(), __builtin_ctzll(due) + 1);
+}
+
+/* GP, another than the caller, has SIG pending.  Section or foreign. */
+static void make_look(struct g *gp, int sig)
+{
+    st_rel(&gp->attention, true);
+    park_interrupt(gp, PARK_BY_SIGNAL); /* begins with a fence [C1] */
+    if (ld_rlx(&gp->on_cpu) == 0) {
+        if (ld_rlx(&gp->wstate) == G_PARKED)
+            return;
+        os_membarrier(); /* MO: [C1] */
+        if (ld_rlx(&gp->on_cpu) == 0)
+            return;
+    }
+    struct m *mp = ld_rlx(&gp->m);
+    int tid = mp != NULL ? ld_rlx(&mp->tid) : 0;
+    if (tid != 0)
+        kick(tid, sig);
+}
+
+/* Would SIG, if pending on GP, be acted upon? */
+static bool accepts(const struct g *gp, int sig)
+{
+    return ((~ld_rlx(&gp->sigmask) | ld_rlx(&gp->sig_wait)) & signal_bit(sig)) != 0;
+}
+
+/* Empty the M's slot and open its mask.  What the kernel held back comes meanwhile, one by
+ * one, to the slot again; a loop here, and not in rt_exit, keeps the stack flat. */
+static void land_all(struct g *gp)
+{
+    struct rt_section s;
+    gp->sig_landing = true;
+    while (unlikely(ld_rlx(&gp->m->sig_no) != 0 ||
+                    gp->m->sigmask != rt_kernel_mask(gp->sigmask))) {
+        rt_enter(&s);
+        rt_mask_load(gp->m, gp);
+        rt_exit(&s);
+    }
+    gp->sig_landing = false;
+}
+
+void signal_attention(struct g *gp)
+{
+    struct rt_section s;
+    siginfo_t info;
+    land_all(gp);
+    uint64_t due = signal_due(gp);
+    if (likely(due == 0))
+        return;
+    for (; due != 0; due &= due - 1) {
+        int sig = __builtin_ctzll(due) + 1;
+        if (!signal_ignored(sig))
+            continue;
+        rt_enter(&s);
+        while (signal_take(gp, signal_bit(sig), &info) != 0)
+            ;
+        rt_exit(&s);
+    }
+    signal_kick_self(gp);
+}
+
+int signal_send(struct g *gp, int sig, const siginfo_t *info)
+{
+    struct rt_section s;
+    bool now = accepts(gp, sig);
+    if (now && signal_ignored(sig) && (ld_rlx(&gp->sig_wait) & signal_bit(sig)) == 0)
+        return 0;
+    rt_enter(&s);
+    int err = signal_push(gp, sig, info, false);
+    if (err == 0 && now && gp != s.gp)
+        make_look(gp, sig);
+    else if (err == 0 && gp == s.gp)
+        st_rlx(&gp->attention, true);
+    rt_exit(&s);
+    return err == ESRCH ? 0 : err; /* glibc: a thread that has ended is no error */
+}
+
+/* --- for the process --------------------------------------------------------------------------- */
+
+static bool of_cpu_time(int sig)
+{
+    return sig == SIGPROF || sig == SIGVTALRM;
+}
+
+static bool give(struct g *gp, int sig, const siginfo_t *info)
+{
+    struct g *self = rt_self();
+    if (!ld_rlx(&gp->sig_open) || !accepts(gp, sig) ||
+        signal_push(gp, sig, info, true) == ESRCH)
+        return false;
+    if (gp != self)
+        make_look(gp, sig);
+    else
+        st_rlx(&gp->attention, true);
+    return true;
+}
+
+bool signal_main_first(struct g *gp, int sig)
+{
+    struct g *main_gp = rt_main_g();
+    return main_gp != NULL && main_gp != gp && !of_cpu_time(sig) &&
+           ld_rlx(&main_gp->sig_open) && accepts(main_gp, sig);
+}
+
+bool signal_dispatch(int sig, const siginfo_t *info, struct g *prefer)
+{
+    struct g *main_gp = rt_main_g();
+    if (prefer != NULL && (of_cpu_time(sig) || main_gp == NULL) &&
+        give(prefer, sig, info))
+        return true;
+    if (main_gp != NULL && give(main_gp, sig, info))
+        return true;
+    if (prefer != NULL && give(prefer, sig, info))
+        return true;
+    for (struct g *gp = g_first(); gp != NULL; gp = g_next(gp))
+        if (give(gp, sig, info))
+            return true;
+    /* One that is in a handler, with more blocked than otherwise, takes it later. */
+    for (struct g *gp = g_first(); gp != NULL; gp = g_next(gp))
+        if (ld_rlx(&gp->sig_open) && (ld_rlx(&gp->sig_counted) & signal_bit(sig)) == 0 &&
+            signal_push(gp, sig, info, true) == 0) {
+            st_rel(&gp->attention, true);
+            return true;
+        }
+    return false;
+}
+
+static void queue_to_process(int sig, const siginfo_t *info)
+{
+    arch_syscall6(SYS_rt_sigqueueinfo, os_getpid(), sig, (long)info, 0, 0, 0);
+}
+
+void signal_requeue(int sig, const siginfo_t *info)
+{
+    /* In front of what the kernel has of it by now: take that, and put all back in order. */
+    enum { MOST = 32 };
+    siginfo_t more[MOST];
+    uint64_t set = signal_bit(sig);
+    struct timespec zero = {0, 0};
+    int n = 0;
+    signal_mask_refuse(sig);
+    while (n < MOST && sig >= SIGNAL_FIRST_RT &&
+           arch_syscall6(SYS_rt_sigtimedwait, (long)&set, (long)&more[n], (long)&zero,
+                         sizeof set, 0, 0) == sig)
+        n++;
+    queue_to_process(sig, info);
+    for (int i = 0; i < n; i++)
+        if (more[i].si_code != SIGNAL_KICK)
+            queue_to_process(sig, &more[i]);
+}
+
+/* Was it sent to this kernel thread, by somebody who knows it?  Then to the G on it. */
+static bool thread_directed(const siginfo_t *info, const struct g *gp)
+{
+    return info->si_code == SI_TKILL ||
+           (info->si_code == SI_TIMER && gp->lockedm != NULL);
+}
+
+void signal_landed(struct m *mp)
+{
+    struct g *gp = rt_self();
+    siginfo_t info;
+    int sig = mp->sig_no;
+    memcpy(&info, mp->sig_info, sizeof info);
+    fence_sig();
+    st_rlx(&mp->sig_no, 0); /* [Z1] the next may come */
+    if (gp == NULL || rt_is_g0(gp))
+        gp = mp->lockedg;
+    if (gp != NULL && thread_directed(&info, gp) &&
+        signal_push(gp, sig, &info, false) == 0) {
+        if (gp == rt_self())
+            st_rlx(&gp->attention, true);
+        else
+            make_look(gp, sig);
+        return;
+    }
+    if (!signal_dispatch(sig, &info, gp))
+        signal_requeue(sig, &info);
+}
+
+/* --- life --------------------------------------------------------------------------------------- */
+
+void signal_begin(struct g *gp)
+{
+    struct rt_section s;
+    gp->altstack = (struct os_altstack){0};
+    gp->in_handler = 0;
+    gp->sig_last = NULL;
+    gp->sigpend = gp->sig_wait = 0;
+    gp->sig_counted = ~0ull; /* not yet */
+    rt_enter(&s);
+    signal_mask_count(gp, gp->sigmask);
+    rt_lock(&gp->sig_lock);
+    st_rlx(&gp->sig_open, true);
+    rt_unlock(&gp->sig_lock);
+    rt_exit(&s);
+}
+
+void signal_end(struct g *gp)
+{
+    struct rt_section s;
+    rt_enter(&s);
+    rt_lock(&gp->sig_lock);
+    st_rlx(&gp->sig_open, false);
+    struct sig_entry *e = gp->sig_last, *first = e != NULL ? e->next : NULL;
+    gp->sig_last = NULL;
+    st_rlx(&gp->sigpend, 0);
+    rt_unlock(&gp->sig_lock);
+    if (e != NULL)
+        e->next = NULL;
+    while (first != NULL) {
+        e = first;
+        first = e->next;
+        int sig = e->info.si_signo;
+        if (e->process && !signal_dispatch(sig, &e->info, NULL))
+            signal_requeue(sig, &e->info);
+        entry_free(e);
+    }
+    signal_mask_count(gp, ~0ull);
+    rt_exit(&s);
+}
+
+void signal_queue_forked(void)
+{
+    struct g *gp = rt_self();
+    pool.lock.word = 0;
+    if (gp != NULL) { /* entries of other Gs are lost, and those of this one with them */
+        gp->sig_lock.word = 0;
+        gp->sig_last = NULL;
+        gp->sigpend = gp->sig_wait = 0;
+        gp->sig_open = false;
+    }
+    pool.used = 0;
+}

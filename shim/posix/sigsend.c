@@ -1,0 +1,234 @@
+/* sigsend.c - sending signals: to threads, to the own process, and by system call number.
+ *
+ * To a thread: sigqueue.c.  To the own process: when the program handles the signal and some G
+ * does not block it, that G gets it without a detour through the kernel, so that kill of the
+ * own process has delivered before it returns where POSIX wants that (the caller is the
+ * only one that can take it; or it is the main thread, which is first choice in any case).
+ * Otherwise the kernel keeps it pending, or does the default action.
+ */
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "shim/posix/block.h"
+#include "shim/posix/posix.h"
+#include "shim/posix/signal.h"
+
+static siginfo_t info_of(int sig, int code, union sigval value)
+{
+    siginfo_t info;
+    memset(&info, 0, sizeof info);
+    info.si_signo = sig;
+    info.si_code = code;
+    info.si_pid = os_getpid();
+    info.si_uid = (uid_t)arch_syscall6(SYS_getuid, 0, 0, 0, 0, 0, 0);
+    info.si_value = value;
+    return info;
+}
+
+static long kernel_kill(long pid, int sig)
+{
+    return arch_syscall6(SYS_kill, pid, sig, 0, 0, 0, 0);
+}
+
+/* 0 or an errno value. */
+static int to_thread(struct g *gp, int sig, const siginfo_t *info)
+{
+    if (sig != 0 && !signal_valid(sig))
+        return EINVAL;
+    if (sig == 0 || (ld_acq(&gp->join) & (JOIN_EXITED | JOIN_GONE)) != 0) /* [J1] */
+        return 0; /* glibc 2.34: a thread that has ended is no error */
+    if (sig == SIGKILL || sig == SIGSTOP)
+        return (int)-kernel_kill(os_getpid(), sig);
+    return signal_send(gp, sig, info);
+}
+
+EXPORT int pthread_kill(pthread_t t, int sig)
+{
+    struct g *gp = posix_g(t);
+    if (gp == NULL)
+        return REAL(pthread_kill)(t, sig);
+    siginfo_t info = info_of(sig, SI_TKILL, (union sigval){0});
+    return to_thread(gp, sig, &info);
+}
+
+EXPORT int pthread_sigqueue(pthread_t t, int sig, const union sigval value)
+{
+    struct g *gp = posix_g(t);
+    if (gp == NULL)
+        return REAL(pthread_sigqueue)(t, sig, value);
+    siginfo_t info = info_of(sig, SI_QUEUE, value);
+    return to_thread(gp, sig, &info);
+}
+
+EXPORT int raise(int sig)
+{
+    struct g *gp = rt_self();
+    if (gp == NULL)
+        return REAL(raise)(sig);
+    siginfo_t info = info_of(sig, SI_TKILL, (union sigval){0});
+    EXIT_ERRNO(to_thread(gp, sig, &info));
+}
+
+ALIAS(gsignal, raise);
+
+/* --- by tid --------------------------------------------------------------------------------- */
+
+/* The G that TID names to the program; the main thread has the process's. */
+static struct g *g_of(long tid)
+{
+    if (!rt_is_started())
+        return NULL;
+    return tid == os_getpid() ? rt_main_g() : g_of_tid((uint32_t)tid);
+}
+
+/* TGID 0: not given.  INFO NULL: made here.  0 or -errno; or 1: for the kernel. */
+static long to_tid(long tgid, long tid, int sig, const siginfo_t *info)
+{
+    struct g *gp = tid > 0 ? g_of(tid) : NULL;
+    if (gp == NULL)
+        return 1;
+    if (tgid != 0 && tgid != os_getpid())
+        return -ESRCH;
+    siginfo_t made;
+    if (info == NULL) {
+        made = info_of(sig, SI_TKILL, (union sigval){0});
+        info = &made;
+    }
+    return -to_thread(gp, sig, info);
+}
+
+/* --- to the process --------------------------------------------------------------------------- */
+
+/* True when a G has it. */
+static bool to_own_process(int sig, const siginfo_t *info)
+{
+    struct rt_section s;
+    if (!rt_is_started())
+        return false;
+    bool given = false;
+    if (signal_handled(sig)) {
+        rt_enter(&s);
+        given = signal_dispatch(sig, info, s.gp);
+        rt_exit(&s); /* here its handler runs, if it is for us */
+    }
+    if (!given)
+        signal_mask_sync();
+    return given;
+}
+
+static long do_kill(long pid, int sig)
+{
+    if (pid == os_getpid() && signal_valid(sig)) {
+        siginfo_t info = info_of(sig, SI_USER, (union sigval){0});
+        if (to_own_process(sig, &info))
+            return 0;
+    }
+    return kernel_kill(pid, sig);
+}
+
+static long do_queue(long pid, int sig, const siginfo_t *info)
+{
+    if (pid == os_getpid() && signal_valid(sig) && to_own_process(sig, info))
+        return 0;
+    return arch_syscall6(SYS_rt_sigqueueinfo, pid, sig, (long)info, 0, 0, 0);
+}
+
+EXPORT int kill(pid_t pid, int sig)
+{
+    EXIT_ERRNO((int)-do_kill(pid, sig));
+}
+
+EXPORT int sigqueue(pid_t pid, int sig, const union sigval value)
+{
+    siginfo_t info = info_of(sig, SI_QUEUE, value);
+    EXIT_ERRNO((int)-do_queue(pid, sig, &info));
+}
+
+EXPORT int tgkill(pid_t tgid, pid_t tid, int sig)
+{
+    long r = to_tid(tgid, tid, sig, NULL);
+    if (r == 1)
+        r = arch_syscall6(SYS_tgkill, tgid, tid, sig, 0, 0, 0);
+    EXIT_ERRNO((int)-r);
+}
+
+/* --- system calls by number ------------------------------------------------------------------- */
+
+/* The kernel's struct sigaction. */
+struct kernel_action {
+    void *handler;
+    unsigned long flags;
+    void *restorer;
+    uint64_t mask;
+};
+
+static long raw_action(int sig, const struct kernel_action *set,
+                       struct kernel_action *old)
+{
+    struct sigaction sa = {.sa_flags = 0}, was;
+    if (set != NULL) {
+        sa.sa_sigaction = (void (*)(int, siginfo_t *, void *))set->handler;
+        sa.sa_flags = (int)set->flags;
+        signal_set_of(&sa.sa_mask, set->mask);
+    }
+    if (sigaction(sig, set != NULL ? &sa : NULL, old != NULL ? &was : NULL) != 0)
+        return -errno;
+    if (old != NULL)
+        *old = (struct kernel_action){.handler = (void *)was.sa_sigaction,
+                                      .flags = (unsigned)was.sa_flags,
+                                      .mask = signal_mask_of(&was.sa_mask)};
+    return 0;
+}
+
+static long raw_mask(int how, const uint64_t *set, uint64_t *old)
+{
+    sigset_t new, was;
+    if (set != NULL)
+        signal_set_of(&new, *set);
+    int err = pthread_sigmask(how, set != NULL ? &new : NULL, &was);
+    if (err == 0 && old != NULL)
+        *old = signal_mask_of(&was);
+    return -err;
+}
+
+bool signal_syscall(long *ret, long nr, const long *a)
+{
+    long r = 1;
+    if (!rt_is_started())
+        return false;
+    switch (nr) {
+    case SYS_tkill:
+        r = to_tid(0, a[0], (int)a[1], NULL);
+        break;
+    case SYS_tgkill:
+        r = to_tid(a[0], a[1], (int)a[2], NULL);
+        break;
+    case SYS_rt_tgsigqueueinfo:
+        r = to_tid(a[0], a[1], (int)a[2], (const siginfo_t *)a[3]);
+        break;
+    case SYS_rt_sigqueueinfo:
+        r = do_queue(a[0], (int)a[1], (const siginfo_t *)a[2]);
+        break;
+    case SYS_kill:
+        r = do_kill(a[0], (int)a[1]);
+        break;
+    case SYS_rt_sigaction:
+        if (a[3] == sizeof(uint64_t) && signal_valid((int)a[0]))
+            r = raw_action((int)a[0], (const struct kernel_action *)a[1],
+                           (struct kernel_action *)a[2]);
+        break;
+    case SYS_rt_sigprocmask:
+        if (a[3] == sizeof(uint64_t))
+            r = raw_mask((int)a[0], (const uint64_t *)a[1], (uint64_t *)a[2]);
+        break;
+    case SYS_sigaltstack:
+        r = sigaltstack((const stack_t *)a[0], (stack_t *)a[1]) == 0 ? 0 : -errno;
+        break;
+    default:
+        break;
+    }
+    *ret = r;
+    return r <= 0;
+}
