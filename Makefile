@@ -66,10 +66,11 @@ CPPFLAGS += -I. -Iarch/$(ARCH) -D_GNU_SOURCE -U_FORTIFY_SOURCE
 # resolver never runs on a small stack or inside the scheduler.
 # -ftls-model=initial-exec: one load through %fs, no __tls_get_addr, which may allocate.
 # -fno-stack-protector: runtime code runs while %fs moves from one thread to another.
+# weak.h: so that the library can be loaded by, and step aside for, an older C library.
 # -fexceptions, -fasynchronous-unwind-tables: cancellation and gdb unwind our frames.
 GSHIM_CFLAGS := -std=gnu11 -fPIC -fvisibility=hidden -fno-stack-protector -fexceptions \
     -fasynchronous-unwind-tables -fno-plt -fno-strict-aliasing -fno-common \
-    -ftls-model=initial-exec $(WARN) $(WERROR)
+    -ftls-model=initial-exec -include shim/libc/weak.h $(WARN) $(WERROR)
 
 # INITFIRST=-Wl,-z,initfirst would run our constructor before every other library's.
 INITFIRST ?=
@@ -94,10 +95,14 @@ $(O)/libgshim.so: $(O)/libgshim.so.$(SOVERSION)
 $(O)/libgshim.so.$(SOVERSION): $(O)/libgshim.so.$(VERSION)
 	$(Q)ln -sf $(<F) $@
 
+# The sed sets VER_FLG_WEAK (2) behind the hashes of GLIBC_2.32 to _2.39 in .gnu.version_r, which
+# ld leaves 0 though every reference is weak (shim/libc/weak.h): else ld.so of an older C
+# library refuses to start the program.  make lint looks whether it did.
 $(O)/libgshim.so.$(VERSION): $(OBJS) $(O)/gshim.map
 	$(call say,LD,$@)
 	$(Q)$(CC) $(GSHIM_LDFLAGS) $(LDFLAGS) -Wl,--version-script=$(O)/gshim.map \
 	    -o $@ $(OBJS) $(GSHIM_LIBS)
+	$(Q)LC_ALL=C sed -i 's/\([\xb2-\xb9]\x91\x96\x06\)\x00\x00/\1\x02\x00/g' $@
 
 $(O)/libgshim.a: $(OBJS)
 	$(call say,AR,$@)

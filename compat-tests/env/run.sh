@@ -394,6 +394,40 @@ t_fault_handler()
     must 0
 }
 
+# --- a C library that we do not know -------------------------------------------------------
+
+# doctored NAME BITS COUNT OFFSET - a library that describes one field of a thread that way.
+doctored()
+{
+    rm -f "$bin/lib_layout.so"
+    printf 'GLIBC_PRIVATE { global: %s; local: *; };' "$1" > "$tmp/map"
+    build lib_layout.so lib_layout.c -fPIC -shared -DNAME="$1" -DBITS="$2" -DCOUNT="$3" \
+        -DOFFSET="$4" -Wl,--version-script="$tmp/map" || bad "lib_layout.so: $1"
+}
+
+# Each is wrong in a way of its own: out of range, in range but elsewhere, of another kind.
+t_unknown_layout()
+{
+    local row
+    while read -r row; do
+        doctored $row
+        run LD_PRELOAD="$bin/lib_layout.so $lib" "$probe" threads 4
+        must 0
+        grep -qx "$four" "$tmp/out" || bad "$row: $(< "$tmp/out")"
+        grep -qx 'kernel threads 5' "$tmp/out" || bad "$row: not on libc's threads"
+        stderr_lines 1 'passing threads through'
+    done << 'END'
+_thread_db_pthread_tid 32 1 70000
+_thread_db_pthread_tid 32 1 64
+_thread_db_pthread_tid 64 1 720
+_thread_db_pthread_list 128 1 16
+_thread_db_pthread_specific 64 32 8
+_thread_db_sizeof_pthread 0 0 0
+_thread_db_sizeof_pthread_key_data 0 0 0
+_thread_db_rtld_global__dl_stack_user 128 1 8
+END
+}
+
 # --- all of them ------------------------------------------------------------------------
 
 build probe probe.c || exit 1

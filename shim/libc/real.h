@@ -12,6 +12,7 @@
 #include <semaphore.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <threads.h>
 #include <time.h>
 #include <ucontext.h>
@@ -36,6 +37,9 @@ extern void *real_slot[REAL_COUNT];
 /* real_resolve - fill one slot; never returns NULL (a missing name is fatal).        */
 void *real_resolve(enum real_index i);
 void real_init(void);
+void real_init_old(void); /* the same where real_old_libc */
+/* real_old_libc - is this a C library before 2.34, whose calls we can only pass on?     [any] */
+bool real_old_libc(void);
 
 static inline void *real_get(enum real_index i)
 {

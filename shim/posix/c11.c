@@ -74,6 +74,7 @@ EXPORT int thrd_sleep(const struct timespec *duration, struct timespec *left)
 EXPORT int mtx_init(mtx_t *m, int type)
 {
     pthread_mutexattr_t attr;
+    PASS(mtx_init, m, type);
     if ((type & ~(mtx_plain | mtx_timed | mtx_recursive)) != 0)
         return thrd_error;
     pthread_mutexattr_init(&attr);

@@ -73,6 +73,14 @@ bool posix_start(void)
 
 __attribute__((constructor(101))) static void construct(void)
 {
+    if (real_old_libc()) {
+        real_init_old();
+        posix_off = true;
+        config_load();
+        if (!rt_config.off)
+            os_log("passing threads through to the C library: it is older than 2.34");
+        return;
+    }
     libc_early();
     rt_note_main();
     if (getenv("GSHIM_DEBUG") != NULL) {

@@ -38,7 +38,7 @@ int deadline_check(struct deadline d);
 static inline bool sync_alone(void)
 {
     extern char __libc_single_threaded;
-    return __libc_single_threaded;
+    return &__libc_single_threaded != NULL && __libc_single_threaded; /* weak.h */
 }
 
 /* sync_cancel_point - act on a pending cancellation, if enabled: does not return then. */
