@@ -136,6 +136,10 @@ static struct link_map *map_of(const void *p)
 
 void libc_objects_init(bool may_find)
 {
+    static bool done;
+    if (done) /* in a child of fork, where the loader's lock may be held by nobody */
+        return;
+    done = true;
     void *heap = dlsym(RTLD_DEFAULT, "malloc");
     find_object = may_find ? (find_fn *)dlsym(RTLD_DEFAULT, "_dl_find_object") : NULL;
     if (find_object == NULL) {

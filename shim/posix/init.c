@@ -9,6 +9,7 @@
 
 #include "preempt/preempt.h"
 #include "shim/posix/block.h"
+#include "shim/posix/fork.h"
 #include "shim/posix/posix.h"
 #include "shim/posix/sched.h"
 #include "shim/posix/signal.h"
@@ -88,7 +89,7 @@ __attribute__((constructor(101))) static void construct(void)
         posix_off = rt_config.off;
     }
     if (!posix_off)
-        pthread_atfork(NULL, NULL, posix_fork_child);
+        fork_register();
 }
 
 /* exit, or the return of main; the program's own handlers have run. */

@@ -7,6 +7,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "shim/posix/fork.h"
 #include "shim/posix/posix.h"
 #include "shim/posix/signal.h"
 
@@ -156,6 +157,7 @@ EXPORT long syscall(long nr, ...)
         ret = arch_syscall6(nr, a[0], a[1], a[2], a[3], a[4], a[5]);
         if (blocks)
             rt_block_end();
+        fork_after_syscall(nr, a, ret);
     }
     if (ret < 0 && ret > -4096) {
         errno = (int)-ret;

@@ -38,6 +38,9 @@ static struct g first_g;            /* the main thread's */
 static struct g *main_g = &first_g; /* the G that is, or will be, the main thread */
 static void *main_tcb;              /* TCB of the main thread; const after rt_note_main */
 static bool main_adopted, main_hooked;
+/* This C library has passed the checks.  True in a child of fork: there they would only be a
+ * danger, since another thread may have been in the middle of opening a library. */
+static bool checked;
 static uint32_t
     main_lock_count; /* rt_lock_m calls of the main thread before it was a G */
 const struct rt_hooks *rt_hooks;
@@ -92,7 +95,7 @@ static const char *run_trial(char *stack_top, void *tcb)
 
 void rt_sysmon_ready(void)
 {
-    sysmon_why = libc_probe_native();
+    sysmon_why = checked ? NULL : libc_probe_native();
     rt_sysmon_begin();
     st_rel(&sysmon_answered, 1); /* MO: release -> [I2] in start_sysmon */
     os_futex_wake(&sysmon_answered, 1);
@@ -238,7 +241,7 @@ static const char *try_start(const struct rt_hooks *hooks)
     os_get_name(sched.name);
     arch_init(getauxval(AT_HWCAP2));
     real_init();
-    const char *why = libc_probe((void *)arch_tp(), on_main);
+    const char *why = checked ? NULL : libc_probe((void *)arch_tp(), on_main);
     debug_start();
     st_rlx(&sched.catch_want, RT_SIG_ALL); /* until somebody knows what to do with one */
     if (why == NULL)
@@ -248,9 +251,10 @@ static const char *try_start(const struct rt_hooks *hooks)
     char *top = new_g0_block(&tcb);
     if (top == NULL || libc_tcb_make(tcb, (uint32_t)os_getpid()) != 0)
         return "no memory";
-    why = run_trial(top, tcb);
+    why = checked ? NULL : run_trial(top, tcb);
     if (why != NULL)
         return why;
+    checked = true;
     if (hooks->prepare != NULL)
         hooks->prepare();
     proc_init_p(rt_config.maxprocs);
