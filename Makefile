@@ -8,6 +8,7 @@
 #   make apps            every real program, also under torture; the table of README.md
 #   make soak            the stress programs for long (SOAK_SECONDS), every application,
 #                        the whole suite
+#   make tasks           the exercises: expected, observed (TASKS_ONLY='01 13')
 #   make matrix          the conformance programs on other versions of the C library
 #   make lint fmt docs   house rules; clang-format; the tables in LD_PRELOAD.md
 #   make install         PREFIX, DESTDIR, libdir, includedir, mandir are honoured
@@ -132,7 +133,7 @@ FLAGS_NOW := $(CC) $(CPPFLAGS) $(GSHIM_CFLAGS) $(OPT) $(CFLAGS) $(GSHIM_LDFLAGS)
 $(O)/flags: FORCE | $(O)/
 	@printf '%s\n' '$(FLAGS_NOW)' | cmp -s - $@ || printf '%s\n' '$(FLAGS_NOW)' > $@
 
-$(O)/ $(O)/conform/ $(O)/stress/ $(O)/unit/ $(O)/preempt/:
+$(O)/ $(O)/conform/ $(O)/stress/ $(O)/unit/ $(O)/preempt/ $(O)/tasks/:
 	@mkdir -p $@
 
 .PHONY: FORCE
@@ -148,6 +149,7 @@ CONF_CXX := $(patsubst compat-tests/%.cc,$(O)/%,$(wildcard compat-tests/conform/
 CONF_SO  := $(patsubst compat-tests/%.c,$(O)/%.so,\
               $(wildcard compat-tests/conform/lib_*.c))
 CONF     := $(CONF_C) $(CONF_CXX)
+TASKS    := $(patsubst compat-tests/%.c,$(O)/%,$(wildcard compat-tests/tasks/[0-9]*.c))
 STRESS   := $(patsubst compat-tests/%.c,$(O)/%,$(wildcard compat-tests/stress/*.c))
 PREEMPT_C   := $(patsubst compat-tests/%.c,$(O)/%,$(wildcard compat-tests/preempt/*.c))
 PREEMPT_CXX := $(patsubst compat-tests/%.cc,$(O)/%,$(wildcard compat-tests/preempt/*.cc))
@@ -200,11 +202,11 @@ $(CONF_SO): $(O)/%.so: compat-tests/%.c | $(O)/conform/
 	$(call say,CC,$@)
 	$(Q)$(T_CC) -fPIC -shared $(T_LIBS)
 
--include $(wildcard $(O)/unit/*.d $(O)/conform/*.d $(O)/stress/*.d $(O)/preempt/*.d \
+-include $(wildcard $(O)/unit/*.d $(O)/conform/*.d $(O)/stress/*.d $(O)/preempt/*.d $(O)/tasks/*.d \
     $(O)/driver.d)
 
 .PHONY: tests
-tests: all $(UNIT) $(CONF) $(CONF:=-linked) $(CONF_SO) $(STRESS) $(PREEMPT) \
+tests: all $(UNIT) $(CONF) $(CONF:=-linked) $(CONF_SO) $(STRESS) $(PREEMPT) $(TASKS) \
     $(if $(wildcard compat-tests/driver.c),$(O)/driver)
 
 # ---- check -----------------------------------------------------------------------------
@@ -221,7 +223,7 @@ SOAK_SECONDS   ?= 600
 check: deps-check
 	+$(Q)$(MAKE) --no-print-directory check-steps
 
-.PHONY: check-steps check-clang check-unit check-conform check-env check-debug check-preempt \
+.PHONY: tasks check-steps check-clang check-unit check-conform check-env check-debug check-preempt \
     check-stress \
     check-apps
 check-steps:
@@ -232,6 +234,7 @@ check-steps:
 	+$(Q)$(MAKE) --no-print-directory check-conform
 	+$(Q)$(MAKE) --no-print-directory check-env
 	+$(Q)$(MAKE) --no-print-directory check-debug
+	+$(Q)$(MAKE) --no-print-directory tasks
 	+$(Q)$(MAKE) --no-print-directory check-preempt
 	+$(Q)$(MAKE) --no-print-directory check-stress
 	+$(Q)$(MAKE) --no-print-directory check-apps
@@ -262,6 +265,14 @@ check-suites: all
 # Settings, limits, other preloads: what is seen from outside a process.
 check-env: all
 	$(Q)$(TEST_ENV) compat-tests/env/run.sh
+
+# The exercises: what is expected, what is observed.
+tasks: all $(TASKS)
+	$(Q)$(TEST_ENV) compat-tests/tasks/run.sh $(TASKS_ONLY)
+
+$(TASKS): $(O)/%: compat-tests/%.c | $(O)/tasks/
+	$(call say,CC,$@)
+	$(Q)$(T_CC) $(T_LIBS) -lm
 
 # What the library tells about itself: traces, dumps, debugger.
 $(O)/libgshim.so.$(VERSION)-gdb.py: shim/gshim-gdb.py | $(O)/

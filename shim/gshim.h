@@ -39,6 +39,11 @@ GSHIM_WEAK void gshim_unlock_os_thread(void);
  * allocates nothing, so it may be called from a signal handler or a debugger. */
 GSHIM_WEAK void gshim_dump_threads(int fd);
 
+/* gshim_dump_code - every range of code in the process onto a file descriptor, one "LO-HI KIND
+ * FILE" a line: "safe", where a thread may be interrupted to let others run; "unsafe", where it
+ * is not; "unknown", of no loaded object, where it is not either. */
+GSHIM_WEAK void gshim_dump_code(int fd);
+
 /* gshim_preemptions - how often a thread was interrupted in its own code to let others run,
  * since the process began. */
 GSHIM_WEAK unsigned long long gshim_preemptions(void);

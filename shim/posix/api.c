@@ -39,6 +39,11 @@ EXPORT void gshim_dump_threads(int fd)
     debug_dump_threads(fd);
 }
 
+EXPORT void gshim_dump_code(int fd)
+{
+    debug_dump_code(fd);
+}
+
 EXPORT unsigned long long gshim_preemptions(void)
 {
     return ld_rlx(&preempt_counts[PREEMPT_YES]);

@@ -200,6 +200,11 @@ bool bt_same_object(struct bt *bt, uintptr_t a, uintptr_t b)
     return x != NULL && y != NULL && x->base == y->base;
 }
 
+const struct bt_object *bt_object(struct bt *bt, size_t i)
+{
+    return i < bt->nobjects ? &bt->objects[i] : NULL;
+}
+
 struct bt *bt_open(void)
 {
     struct bt *bt = os_map(sizeof *bt);

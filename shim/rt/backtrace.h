@@ -43,6 +43,9 @@ void bt_name(struct bt *bt, uintptr_t pc, bool is_return, char *buf, size_t size
 /* bt_same_object - are both in the code of one object? */
 bool bt_same_object(struct bt *bt, uintptr_t a, uintptr_t b);
 
+/* bt_object - the objects' parts with code, by address; NULL: no more. */
+const struct bt_object *bt_object(struct bt *bt, size_t i);
+
 /* --- between its parts ---------------------------------------------------------------- */
 
 /* bt_read - copy from the process; tables through a cache that lives as long as BT. */

@@ -26,6 +26,9 @@ void debug_want_dump(void);
  * FD may block: not from sysmon unless it is stderr. */
 void debug_dump_threads(int fd);
 
+/* debug_dump_code - every range of code, and whether a thread may be interrupted there. [any] */
+void debug_dump_code(int fd);
+
 /* debug_state - "running", "runnable", or what it waits for. */
 const char *debug_state(struct g *gp);
 

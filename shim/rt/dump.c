@@ -14,8 +14,7 @@
  * Known limit: a signal from outside whose handler posts a semaphore is nothing that we know
  * of; hence a report and not an end of the process.
  */
-#include <errno.h>
-
+#include "shim/libc/libc.h"
 #include "shim/rt/backtrace.h"
 #include "shim/rt/config.h"
 #include "shim/rt/debug.h"
@@ -194,6 +193,26 @@ void debug_dump_threads(int fd)
     }
     if (bt != NULL)
         bt_close(bt);
+}
+
+/* --- code ------------------------------------------------------------------------------------ */
+
+void debug_dump_code(int fd)
+{
+    static const char *const kinds[] = {
+        [LIBC_TEXT_APP] = "safe",
+        [LIBC_TEXT_OURS] = "unsafe",
+        [LIBC_TEXT_LIBC] = "unsafe",
+        [LIBC_TEXT_UNKNOWN] = "unknown",
+    };
+    struct bt *bt = bt_open();
+    const struct bt_object *o;
+    if (bt == NULL)
+        return;
+    for (size_t i = 0; (o = bt_object(bt, i)) != NULL; i++)
+        os_print(fd, "%lx-%lx %s %s\n", o->lo, o->hi, kinds[libc_object_of(o->lo).kind],
+                 o->path);
+    bt_close(bt);
 }
 
 /* --- deadlock -------------------------------------------------------------------------------- */
