@@ -95,7 +95,9 @@ void arch_push_call(void *uc);
 void arch_async_preempt(void);
 
 /* arch_uc_restart_call - if UC stands behind a system call that was interrupted, put it before
- * it again; false: it does not, or the call cannot be told.                        [sig] */
+ * it again; false: it does not, or the call cannot be told.  Reads up to ARCH_CALL_FAR bytes of
+ * code before the PC.                                                              [sig] */
+enum { ARCH_CALL_FAR = 32 };
 _Bool arch_uc_restart_call(void *uc);
 
 /* A signal frame that is moved from the M's signal stack, where the kernel put it, to the stack

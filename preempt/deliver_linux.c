@@ -115,6 +115,15 @@ void preempt_kick(struct m *mp)
 
 /* --- on the M that was asked ------------------------------------------------------------------ */
 
+/* Is another mask in force than the one this M was given?  Somebody has changed it for a moment
+ * and means to change it back, on this M: the program, by a bare system call. */
+static bool has_other_mask(const struct m *mp, const ucontext_t *uc)
+{
+    uint64_t mask;
+    memcpy(&mask, &uc->uc_sigmask, sizeof mask);
+    return mask != mp->sigmask;
+}
+
 static enum preempt_verdict judge(struct m *mp, struct g *gp, ucontext_t *uc)
 {
     if (gp != &mp->g0 && ld_rlx(&mp->preempt_run) != mp->run_since)
@@ -122,8 +131,8 @@ static enum preempt_verdict judge(struct m *mp, struct g *gp, ucontext_t *uc)
     enum preempt_verdict v = preempt_decide(mp, gp, *arch_uc_pc(uc), *arch_uc_sp(uc));
     if (v != PREEMPT_YES)
         return v;
-    if (rt_in_handler(gp, *arch_uc_sp(uc)))
-        return PREEMPT_NO_USER_HANDLER;
+    if (has_other_mask(mp, uc))
+        return PREEMPT_NO_OTHER_MASK;
     return arch_uc_preemptible(uc) ? PREEMPT_YES : PREEMPT_NO_CPU_STATE;
 }
 
@@ -147,6 +156,19 @@ static bool take_request(struct m *mp, uint32_t number)
            cas_ar(&mp->preempt_pending, &e, 0); /* MO: acquire <- [V1] */
 }
 
+/* A handler of the program that ran since the request has ended a call just as well, and the
+ * program is to see that. */
+static void hide_interruption(const struct m *mp, const struct g *gp, ucontext_t *uc)
+{
+    uintptr_t pc = *arch_uc_pc(uc);
+    if (gp->in_rt != 0 || gp->sig_ran != ld_rlx(&mp->preempt_sig_ran))
+        return;
+    struct libc_object o = libc_object_of(pc),
+                       before = libc_object_of(pc - ARCH_CALL_FAR);
+    if (o.name != NULL && o.base == before.base)
+        arch_uc_restart_call(uc);
+}
+
 bool preempt_on_signal(void *si, void *uc)
 {
     const siginfo_t *info = si;
@@ -158,8 +180,8 @@ bool preempt_on_signal(void *si, void *uc)
     if (gp == NULL)
         return ours;
     struct m *mp = gp->m;
-    if (ours && uc != NULL)
-        arch_uc_restart_call(uc);
+    if (coded && uc != NULL)
+        hide_interruption(mp, gp, uc);
     /* A standard signal is pending only once: another may have swallowed the request. */
     if (take_request(mp, coded ? (uint32_t)info->si_value.sival_int : 0))
         act(mp, gp, uc);

@@ -34,7 +34,8 @@ enum preempt_verdict {
     PREEMPT_NO_UNSAFE_CODE,   /* GSHIM_UNSAFE */
     PREEMPT_NO_FOREIGN_STACK, /* SP outside the G's own stack */
     PREEMPT_NO_STACK_ROOM,
-    PREEMPT_NO_CPU_STATE, /* single-stepped, alignment checks */
+    PREEMPT_NO_OTHER_MASK, /* the kernel's mask of the M is not ours */
+    PREEMPT_NO_CPU_STATE,  /* single-stepped, alignment checks */
     PREEMPT_VERDICTS
 };
 extern const char *const preempt_verdict_names[PREEMPT_VERDICTS];
@@ -50,10 +51,16 @@ void *sysmon_main(void *arg);
  * Returns true when a signal was sent. */
 bool preempt_request(struct m *mp, struct p *pp);
 
+/* --- stw.c --- */
+/* preempt_stop_the_world - returns when no other thread runs code of the program; nests.
+ * preempt_start_the_world - undo one.  A foreign thread may do both.               [G]  */
+void preempt_stop_the_world(const char *reason);
+void preempt_start_the_world(void);
+
 /* --- safepoint.c --- */
 /* preempt_decide - may GP, which runs on MP, be switched away at PC with stack SP?   [sig]
  * Asked of the thread that is interrupted there. */
-enum preempt_verdict preempt_decide(const struct m *mp, const struct g *gp, uintptr_t pc,
+enum preempt_verdict preempt_decide(const struct m *mp, struct g *gp, uintptr_t pc,
                                     uintptr_t sp);
 
 /* preempt_unsafe_range - code between the two is never left (GSHIM_UNSAFE); false: too many.

@@ -45,6 +45,8 @@ bool preempt_request(struct m *mp, struct p *pp)
     uint32_t number = add_rlx(&last_number, 1) + 1;
     number += number == 0;
     st_rlx(&mp->preempt_run, ld_rlx(&mp->run_since));
+    const struct g *gp = ld_rlx(&mp->curg);
+    st_rlx(&mp->preempt_sig_ran, gp != NULL ? ld_rlx(&gp->sig_ran) : 0);
     st_rlx(&mp->preempt_sent, now);
     if (!cas_sc(&mp->preempt_pending, &e, number)) /* MO: sc, [V1] and [V2] */
         return false;

@@ -15,10 +15,11 @@
  * itself; others that wake a G kick sysmon when it has published that every P is held by a
  * hog (sched.hogged).
  *
- * Running or blocked?  The CPU clock of the M: it has not moved since the last look: blocked.
- * Two readings in a row differ: on a CPU just now.  Otherwise it is one or the other: sysmon
- * may have taken its CPU from it.  If it used most of the time since the last look, it is
- * taken for running; else the next look tells.
+ * Running or blocked?  Two readings of the M's CPU clock in a row differ: on a CPU just now.
+ * Else the kernel is asked, which costs more, whether it only waits for a CPU, perhaps the one
+ * that sysmon has taken from it.  Else it sleeps; it counts as blocked if the clock has not
+ * moved since the last look, and if it has, the next look tells.  Only one that runs is asked:
+ * a signal would end the call in which another one sleeps.
  *
  * How long a G has run is told by the M's time stamp of the last switch, and sysmon learns the
  * rate of that counter as time goes by.  Rejected: counting from the look at which sysmon saw
@@ -39,6 +40,9 @@ static const int64_t HOG_NS = 100000;
 /* Every P has run one G for so long that whoever wakes a G tells sysmon: the promise itself,
  * so that programs that switch often never pay for it. */
 static const int64_t HOGGED_NS = 1000000;
+
+/* How long a thread that comes back from the kernel may run in a stopped world. */
+static const int64_t STOPPED_LOOK_NS = 100000;
 
 /* CPU clocks are compared over no less: a shorter time says nothing about blocking. */
 static const int64_t SAMPLE_NS = 40000;
@@ -66,25 +70,28 @@ static int64_t ran_ns(const struct m *mp, int64_t now)
     return (int64_t)((double)(c - since) * (double)(now - n0) / (double)(c - c0));
 }
 
+/* CPU: its clock, read just now. */
+static bool is_running(const struct m *mp, int64_t cpu)
+{
+    int tid = ld_rlx(&mp->tid);
+    return os_thread_cpu_ns(tid) != cpu || os_thread_state(tid) == 'R';
+}
+
 static enum m_state state_of(struct p *pp, struct m *mp, int64_t now)
 {
     struct sysmontick *t = &pp->mon;
     int64_t cpu = os_thread_cpu_ns(mp->tid), used = cpu - t->cpu_at;
     int64_t passed = now - t->cpu_when;
-    bool known = t->mp == mp && t->cpu_when != 0 && passed >= SAMPLE_NS;
     if (t->mp == mp && passed == 0) /* asked twice in one look */
         return (enum m_state)t->state;
+    bool known = t->mp == mp && t->cpu_when != 0 && passed >= SAMPLE_NS;
     t->mp = mp;
     t->cpu_when = now;
     t->cpu_at = cpu;
-    t->state = M_UNSURE;
-    if (known && used == 0) {
-        t->state = M_BLOCKED;
-    } else {
-        t->cpu_at = os_thread_cpu_ns(mp->tid);
-        if (t->cpu_at != cpu || (known && used >= passed / 4 * 3))
-            t->state = M_RUNNING;
-    }
+    if (is_running(mp, cpu))
+        t->state = M_RUNNING;
+    else
+        t->state = known && used == 0 ? M_BLOCKED : M_UNSURE;
     return (enum m_state)t->state;
 }
 
@@ -97,7 +104,7 @@ static bool take(struct p *pp, struct m *mp, enum p_mode mode)
         return false;
     if (tracing())
         trace_p_taken(pp, mp);
-    st_rlx(&pp->preempt, sched_torture());
+    sched_unask(pp);
     proc_handoff(pp);
     look.took = true;
     return true;
@@ -124,9 +131,10 @@ static void take_user(struct p *pp, struct m *mp)
     st_rlx(&sched.nstray, ++nstrays);
 }
 
+/* Does anybody need PP to be given up? */
 static bool others_wait(struct p *pp)
 {
-    return !runq_empty(pp) || ld_rlx(&sched.runq_size) != 0;
+    return !runq_empty(pp) || ld_rlx(&sched.runq_size) != 0 || proc_is_surplus(pp);
 }
 
 static void see_within(int64_t when)
@@ -152,6 +160,15 @@ static void retake_syscall(struct p *pp, struct m *mp, int64_t now)
     take(pp, mp, P_SYSCALL);
 }
 
+/* The world is stopped, or about to be: this M came back from the kernel. */
+static void keep_stopped(struct p *pp, struct m *mp, int64_t now)
+{
+    see_within(now + STOPPED_LOOK_NS);
+    if (ld_rlx(&mp->curg) != ld_rlx(&sched.stw_owner) &&
+        state_of(pp, mp, now) == M_RUNNING)
+        preempt_request(mp, pp);
+}
+
 /* In user code.  RAN: how long the G has had the M. */
 static void retake_user(struct p *pp, struct m *mp, int64_t now)
 {
@@ -168,6 +185,10 @@ static void retake_user(struct p *pp, struct m *mp, int64_t now)
             preempt_request(mp, pp);
         if (!others_wait(pp) || ran < TICK_NS)
             return;
+    }
+    if (ld_rlx(&sched.stw_owner) != NULL) {
+        keep_stopped(pp, mp, now);
+        return;
     }
     if (!others_wait(pp))
         return;
@@ -223,8 +244,11 @@ static void ask_stray(struct m *mp)
     if (cpu == mp->stray_cpu)
         return; /* blocked: it runs into the runtime, or is seen moving, when it comes back */
     mp->stray_cpu = cpu;
+    if (!is_running(mp, cpu))
+        return;
     look.busy = true;
-    preempt_request(mp, NULL);
+    if (ld_rlx(&mp->curg) != ld_rlx(&sched.stw_owner))
+        preempt_request(mp, NULL);
 }
 
 /* A few at a time; those looked at go to the end of the list. */
@@ -255,7 +279,7 @@ static struct m *user_of(const struct p *pp)
 /* The P whose G has run longest without having been asked, and for at least HOG_NS. */
 static struct p *longest_hog(int64_t now)
 {
-    uint32_t np = ld_rlx(&sched.np);
+    uint32_t np = ld_acq(&sched.npall); /* MO: acquire <- [P2] */
     int64_t longest = HOG_NS;
     struct p *best = NULL;
     for (uint32_t i = 0; i < np; i++) {
@@ -285,10 +309,10 @@ static void make_way(int64_t now)
             see_within(now + HOG_NS);
             return;
         }
-        if (state_of(pp, mp, now) == M_BLOCKED)
-            take_user(pp, mp);
-        else
+        if (state_of(pp, mp, now) == M_RUNNING)
             preempt_request(mp, pp);
+        else
+            take_user(pp, mp);
     }
 }
 
@@ -308,7 +332,7 @@ static bool look_at(struct p *pp, int64_t now)
     uintptr_t o = ld_acq(&pp->owner); /* MO: acquire <- [P1] */
     struct m *mp = (struct m *)(o & ~(uintptr_t)P_MODE);
     if (mp == NULL)
-        return false;
+        return proc_is_surplus(pp);
     look.busy = true;
     look_at_deferred(pp, mp);
     switch (o & P_MODE) {
@@ -330,7 +354,7 @@ struct retake retake(int64_t now)
     bool hogged = true;
     if (ld_rlx(&sched.nwoken) != 0)
         make_way(now);
-    uint32_t np = ld_rlx(&sched.np);
+    uint32_t np = ld_acq(&sched.npall); /* MO: acquire <- [P2] */
     for (uint32_t i = 0; i < np; i++)
         hogged &= look_at(sched.allp[i], now);
     st_rlx(&sched.hogged, hogged);

@@ -39,6 +39,7 @@ const char *const preempt_verdict_names[PREEMPT_VERDICTS] = {
     [PREEMPT_NO_UNSAFE_CODE] = "unsafe-code",
     [PREEMPT_NO_FOREIGN_STACK] = "foreign-stack",
     [PREEMPT_NO_STACK_ROOM] = "stack-room",
+    [PREEMPT_NO_OTHER_MASK] = "other-mask",
     [PREEMPT_NO_CPU_STATE] = "cpu-state",
 };
 
@@ -107,13 +108,15 @@ static enum preempt_verdict decide_code(uintptr_t pc)
     }
 }
 
-enum preempt_verdict preempt_decide(const struct m *mp, const struct g *gp, uintptr_t pc,
+enum preempt_verdict preempt_decide(const struct m *mp, struct g *gp, uintptr_t pc,
                                     uintptr_t sp)
 {
     if (gp == NULL || gp == &mp->g0)
         return PREEMPT_NO_G0;
     if (gp->in_rt != 0)
         return PREEMPT_NO_RUNTIME;
+    if (rt_in_handler(gp, sp))
+        return PREEMPT_NO_USER_HANDLER;
     if (gp->preempt_off != 0)
         return PREEMPT_NO_SWITCHED_OFF;
     uintptr_t lo = (uintptr_t)gp->stack_lo;

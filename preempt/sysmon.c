@@ -93,7 +93,7 @@ static bool work_waits(void)
 {
     if (ld_rlx(&sched.npidle) != 0)
         return false;
-    uint32_t np = ld_rlx(&sched.np);
+    uint32_t np = ld_acq(&sched.npall); /* MO: acquire <- [P2] */
     for (uint32_t i = 0; i < np; i++)
         if (!runq_empty(sched.allp[i]))
             return true;

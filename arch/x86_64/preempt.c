@@ -14,6 +14,7 @@
 
 #include <cpuid.h>
 #include <errno.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/syscall.h>
 
@@ -95,21 +96,63 @@ void arch_push_call(void *uc)
     r[REG_RIP] = (greg_t)arch_async_preempt;
 }
 
+/* --- system calls -------------------------------------------------------------------------- */
+
+/* Length of the instruction at P if it is a move or an exclusive-or into another register than
+ * rax, of the kinds that fill arguments; 0: another one.  SDM vol. 2, chapter 2. */
+static size_t argument_move(const unsigned char *p)
+{
+    const unsigned char *begin = p;
+    unsigned rex = (*p & 0xf0) == 0x40 ? *p++ : 0, op = *p++;
+    if ((op & 0xf8) == 0xb8) /* constant to register */
+        return (rex & 8) != 0 || op + (rex & 1) * 8 == 0xb8 ? 0 : (size_t)(p - begin) + 4;
+    if (op != 0x8b && op != 0x89 && op != 0x31 && op != 0x33)
+        return 0;
+    unsigned mod = *p >> 6, reg = *p >> 3 & 7, rm = *p & 7;
+    bool to_rm = op == 0x89 || op == 0x31;
+    p++;
+    if (to_rm ? mod != 3 || rm + (rex & 1) * 8 == 0 : reg + (rex & 4) * 2 == 0)
+        return 0;
+    if (mod != 3 && rm == 4)
+        p++; /* SIB; with base rbp and no displacement there are four bytes more: not used */
+    if (mod == 1)
+        p += 1;
+    else if (mod == 2 || (mod == 0 && rm == 5))
+        p += 4;
+    return (size_t)(p - begin);
+}
+
+/* Do nothing but argument moves stand between FROM and TO? */
+static bool only_moves(const unsigned char *from, const unsigned char *to)
+{
+    while (from < to) {
+        size_t n = argument_move(from);
+        if (n == 0)
+            return 0;
+        from += n;
+    }
+    return from == to;
+}
+
 /* The number of the call is gone from the registers; the C library loads it as a constant
- * right before the instruction: mov $nr, %eax; syscall = b8 nr nr nr nr 0f 05. */
+ * shortly before the instruction: mov $nr, %eax = b8 nr nr nr nr, moves, syscall = 0f 05. */
 _Bool arch_uc_restart_call(void *uc)
 {
+    enum { NEAR = 7, FAR = ARCH_CALL_FAR, LAST_NR = 1024 };
     greg_t *r = ((ucontext_t *)uc)->uc_mcontext.gregs;
     const unsigned char *pc = (const unsigned char *)r[REG_RIP];
-    int32_t nr;
-    if (r[REG_RAX] != -EINTR || ((uintptr_t)pc & 4095) < 7)
+    if (r[REG_RAX] != -EINTR || pc[-2] != 0x0f || pc[-1] != 0x05)
         return 0;
-    if (pc[-2] != 0x0f || pc[-1] != 0x05 || pc[-7] != 0xb8)
-        return 0;
-    memcpy(&nr, pc - 6, sizeof nr);
-    if (nr == SYS_close) /* Linux has closed it already */
-        return 0;
-    r[REG_RAX] = nr;
-    r[REG_RIP] -= 2;
-    return 1;
+    for (const unsigned char *p = pc - NEAR; p >= pc - FAR; p--) {
+        uint32_t nr;
+        memcpy(&nr, p + 1, sizeof nr);
+        if (*p != 0xb8 || nr > LAST_NR || !only_moves(p + 5, pc - 2))
+            continue;
+        if (nr == SYS_close) /* Linux has closed it already */
+            return 0;
+        r[REG_RAX] = nr;
+        r[REG_RIP] -= 2;
+        return 1;
+    }
+    return 0;
 }

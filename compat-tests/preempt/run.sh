@@ -48,5 +48,7 @@ under "" stuck 0.1
 under preemptus=100 stuck 0.1
 under preemptus=50 throw "$seconds"
 under preemptus=50,yieldrandom=1 throw "$seconds"
+under "" world 0.1
+under preemptus=100 world 0.1
 
 exit $failed

@@ -297,6 +297,35 @@ static long read_proc(const char *path, char *buf, size_t size)
     return n;
 }
 
+/* The last field before the state is the name, which may hold anything. */
+static const char *after_name(const char *buf)
+{
+    const char *at = buf;
+    for (const char *c = buf; *c != '\0'; c++)
+        if (*c == ')')
+            at = c;
+    return at;
+}
+
+char os_thread_state(int tid)
+{
+    char path[64], buf[512], digits[12];
+    size_t n = 0, at = 0;
+    for (unsigned v = (unsigned)tid; v != 0; v /= 10)
+        digits[n++] = (char)('0' + v % 10);
+    for (const char *c = "/proc/self/task/"; *c != '\0'; c++)
+        path[at++] = *c;
+    while (n > 0)
+        path[at++] = digits[--n];
+    for (const char *c = "/stat"; *c != '\0'; c++)
+        path[at++] = *c;
+    path[at] = '\0';
+    if (read_proc(path, buf, sizeof buf) <= 0)
+        return 0;
+    const char *s = after_name(buf);
+    return s[0] == ')' && s[1] == ' ' ? s[2] : 0;
+}
+
 int os_thread_count(void)
 {
     enum {
@@ -304,13 +333,10 @@ int os_thread_count(void)
         AFTER_NAME = 2
     }; /* of proc_pid_stat(5); the name may hold anything */
     char buf[512];
-    const char *at = buf, *c;
     int n = 0, field = AFTER_NAME;
     if (read_proc("/proc/self/stat", buf, sizeof buf) <= 0)
         return 0;
-    for (c = buf; *c != '\0'; c++)
-        if (*c == ')')
-            at = c;
+    const char *at = after_name(buf);
     for (; *at != '\0' && field < FIELD; at++)
         field += *at == ' ';
     for (; *at >= '0' && *at <= '9'; at++)

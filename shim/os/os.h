@@ -70,6 +70,9 @@ int os_set_tid_address(int *word);
 int os_sigmask(int how, const uint64_t *set, uint64_t *old);
 int os_set_name(const char *name); /* of the calling kernel thread, 16 bytes */
 int os_get_name(char *name);
+/* os_thread_state - of kernel thread TID: the letter of proc_pid_stat(5), 0: not known.  Some
+ * microseconds. */
+char os_thread_state(int tid);
 /* os_thread_count - kernel threads of this process; 0: not known. */
 int os_thread_count(void);
 /* os_timers_armed - may a timer of the kernel's send this process a signal? */

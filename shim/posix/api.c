@@ -5,6 +5,7 @@
 
 #include "preempt/preempt.h"
 #include "shim/posix/posix.h"
+#include "shim/rt/config.h"
 #include "shim/rt/debug.h"
 
 EXPORT void gshim_yield(void)
@@ -47,4 +48,46 @@ EXPORT void gshim_dump_code(int fd)
 EXPORT unsigned long long gshim_preemptions(void)
 {
     return ld_rlx(&preempt_counts[PREEMPT_YES]);
+}
+
+EXPORT unsigned gshim_set_maxprocs(unsigned n)
+{
+    if (!posix_start())
+        return 0;
+    preempt_stop_the_world("maxprocs");
+    unsigned before = proc_set_maxprocs(n != 0 ? n : rt_config.maxprocs);
+    preempt_start_the_world();
+    return before;
+}
+
+EXPORT void gshim_preempt_off(const char *reason)
+{
+    rt_preempt_off(reason);
+}
+
+EXPORT void gshim_preempt_on(void)
+{
+    rt_preempt_on();
+}
+
+EXPORT void gshim_stop_the_world(const char *reason)
+{
+    if (posix_start())
+        preempt_stop_the_world(reason);
+}
+
+EXPORT void gshim_start_the_world(void)
+{
+    if (rt_is_started())
+        preempt_start_the_world();
+}
+
+EXPORT int gshim_unsafe_range(const void *begin, const void *end)
+{
+    return preempt_unsafe_range(begin, end) ? 0 : ENOMEM;
+}
+
+EXPORT void gshim_unsafe_gone(const void *begin)
+{
+    preempt_safe_again(begin);
 }

@@ -246,7 +246,7 @@ static bool may_go_on(struct g *gp)
 static uint64_t all_idle(void)
 {
     uint64_t ticks = 1;
-    uint32_t np = ld_rlx(&sched.np);
+    uint32_t np = ld_rlx(&sched.npall);
     fence_sc(); /* MO: [V2] "load idle Ps; scan threads; load idle Ps" */
     if (ld_rlx(&sched.npidle) != np || ld_rlx(&sched.runq_size) != 0)
         return 0;

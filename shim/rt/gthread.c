@@ -241,6 +241,11 @@ static void spill(struct p *pp, uint32_t n)
     }
 }
 
+void g_cache_drop(struct p *pp)
+{
+    spill(pp, pp->ngfree);
+}
+
 void g_free(struct g *gp)
 {
     struct g *self = rt_self();

@@ -19,6 +19,7 @@
  * of on mp->park, which it says in mp->polling: "polling; fence; load park" here, "park; fence;
  * load polling" in who wakes it [M2].
  */
+#include "shim/rt/config.h"
 #include "shim/rt/netpoll.h"
 #include "shim/rt/rt.h"
 
@@ -88,15 +89,57 @@ static bool wants_yield(struct g *gp)
     struct p *pp = gp->m->p;
     if (ld_rlx(&pp->preempt) == 0 || gp->preempt_off != 0)
         return false;
-    return !sched_torture() || sched_random(gp->m) % 4 == 0;
+    return !rt_config.yieldrandom || sched_random(gp->m) % 4 == 0;
+}
+
+/* --- a stopped world ------------------------------------------------------------------- */
+
+void proc_gate(struct g *gp)
+{
+    /* MO: acquire <- [W1] release in proc_world_starts: what the owner changed */
+    for (struct g *o; unlikely((o = ld_acq(&sched.stw_owner)) != NULL) && o != gp &&
+                      gp->preempt_off == 0;) {
+        rt_lock(&sched.lock);
+        bool stay = sched.stw_owner != NULL;
+        if (stay) {
+            gp->link = NULL;
+            if (sched.stopped_tail != NULL)
+                sched.stopped_tail->link = gp;
+            else
+                sched.stopped_head = gp;
+            sched.stopped_tail = gp;
+        }
+        rt_unlock(&sched.lock);
+        if (stay)
+            sched_switch_to_g0(gp);
+    }
+}
+
+void proc_world_starts(void)
+{
+    rt_lock(&sched.lock);
+    st_rel(&sched.stw_owner, NULL); /* MO: release -> [W1] */
+    uint32_t n = 0;
+    for (struct g *gp; (gp = sched.stopped_head) != NULL; n++) {
+        sched.stopped_head = gp->link;
+        globq_put_locked(gp);
+    }
+    sched.stopped_tail = NULL;
+    rt_unlock(&sched.lock);
+    for (; n > 0; n--)
+        proc_wakep();
 }
 
 void rt_exit_slow(struct g *gp)
 {
+    proc_gate(gp);
+    if (gp->m->p != NULL)
+        proc_retire(gp->m);
     if (gp->m->p == NULL)
         get_p_or_queue(gp);
     else if (wants_yield(gp))
         sched_preempted(gp);
+    proc_gate(gp);
     struct m *mp = gp->m;
     RT_ASSERT(mp->p != NULL, "exit: resumed without a P");
     st_rel(&mp->p->owner, (uintptr_t)mp | P_USER); /* MO: release -> [P1] */
@@ -166,22 +209,15 @@ void rt_block_end(void)
 
 void proc_init_p(uint32_t n)
 {
-    for (uint32_t i = 0; i < n; i++) {
-        struct p *pp = os_map(sizeof *pp);
-        if (pp == NULL) {
-            n = i;
-            break;
-        }
-        pp->id = i;
-        pp->next_ns[0] = pp->next_ns[1] = RT_FOREVER;
-        pp->preempt = sched_torture();
-        sched.allp[i] = pp;
-    }
+    n = proc_make_ps(n);
     RT_ASSERT(n > 0, "no memory for the first P");
     sched.np = n;
     sched.timer_wake_ns = sched.sysmon_until_ns = RT_FOREVER;
-    for (uint32_t i = n; i-- > 1;)
-        proc_idle_put_locked(sched.allp[i]);
+    for (uint32_t i = n; i-- > 0;) {
+        sched.allp[i]->retired = false;
+        if (i > 0)
+            proc_idle_put_locked(sched.allp[i]);
+    }
 }
 
 struct p *proc_idle_get_locked(void)
@@ -196,6 +232,10 @@ struct p *proc_idle_get_locked(void)
 
 void proc_idle_put_locked(struct p *pp)
 {
+    if (unlikely(proc_is_surplus(pp))) {
+        pp->retired = true;
+        return;
+    }
     pp->link = sched.pidle;
     sched.pidle = pp;
     st_sc(&sched.npidle, sched.npidle + 1); /* MO: sc, before recheck's fence [S1] */
@@ -215,7 +255,7 @@ struct p *proc_release(struct m *mp)
     if (tracing())
         trace_p_end(pp, mp);
     mp->p = NULL;
-    st_rlx(&pp->preempt, sched_torture());
+    sched_unask(pp);
     st_rel(&pp->owner, 0); /* MO: release -> [P1] */
     return pp;
 }

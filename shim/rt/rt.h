@@ -274,9 +274,12 @@ struct m {
     uint32_t preempt_pending; /* its number, 0: none.  atomic [V1] */
     uint64_t preempt_run;     /* run_since of the run it is for; before preempt_pending */
     int64_t preempt_sent;     /* when */
+    uint32_t preempt_sig_ran; /* sig_ran of the G then */
     bool stray;               /* sysmon only: went on without its P, to be asked again */
-    int64_t stray_cpu;        /* sysmon only: its CPU clock at the last look */
-    struct m *stray_link;     /* sysmon only */
+    int64_t stop_cpu,
+        stop_seen;              /* stop-the-world only: CPU clock, and when it was read */
+    int64_t stray_cpu;          /* sysmon only: its CPU clock at the last look */
+    struct m *stray_link;       /* sysmon only */
     struct trace_buffer *trace; /* const after publication; NULL: no trace */
 };
 
@@ -305,6 +308,7 @@ struct p {
     /* under sched.lock */
     struct p *link;
     bool start_spinning;
+    bool retired;         /* maxprocs.c */
     struct trace_p trace; /* who holds the P */
     /* sysmon only */
     struct sysmontick {
@@ -323,6 +327,7 @@ struct sched {
     struct g *woken_head, *woken_tail; /* woken by who has no P; looked at first [B1] */
     uint32_t runq_size;                /* both lists */
     uint32_t nwoken, woken_row;        /* of them woken; taken in a row */
+    struct g *stopped_head, *stopped_tail; /* wait for the world to start [W1] */
     struct m *midle;
     uint32_t nmidle;
     struct p *pidle;
@@ -333,8 +338,10 @@ struct sched {
     /* atomic */
     uint32_t nmspinning;
     uint32_t nm;             /* Ms that exist */
-    uint32_t np;             /* Ps in use; const after start but for set_maxprocs */
+    uint32_t np;             /* Ps in use; const after start but for proc_set_maxprocs */
+    uint32_t npall;          /* Ps that exist: those beyond np retire, never go away */
     uint32_t nstray;         /* Ms whose G runs on though they lost their P */
+    struct g *stw_owner;     /* who has stopped the world, or is at it [W1] */
     bool hogged;             /* every P has run one G for long: tell sysmon of wake-ups */
     uint32_t ng;             /* living Gs, main included */
     uint32_t net_waiters;    /* waits for descriptors, netpoll.c */
@@ -473,6 +480,17 @@ void rt_block_end(void);
 
 /* --- M and P (proc.c) ---------------------------------------------------------------- */
 void proc_init_p(uint32_t n);
+/* proc_set_maxprocs - N Ps from now on; the caller has stopped the world.  Returns how many
+ * there were.                                                                (maxprocs.c) */
+uint32_t proc_set_maxprocs(uint32_t n);
+/* proc_retire - give up the P of MP for good if it is one too many.  True: it was. */
+bool proc_retire(struct m *mp);
+/* proc_make_ps - see that N Ps exist, those added retired; how many there are now. */
+uint32_t proc_make_ps(uint32_t n);
+static inline bool proc_is_surplus(const struct p *pp)
+{
+    return pp->id >= ld_rlx(&sched.np);
+}
 /* proc_wakep - one more M should look for work, unless one already does.      [any]  */
 void proc_wakep(void);
 /* proc_handoff - the P is ours (owner 0): give it to an M that has work for it, or idle. */
@@ -484,6 +502,11 @@ struct p *proc_idle_get_locked(void);
 void proc_idle_put_locked(struct p *pp);
 /* proc_stop - sleep until given a P; [g0], without P.  Returns with one. */
 void proc_stop(struct m *mp, bool timers);
+/* proc_world_starts - let go who waits at proc_gate.  [rt] [any]
+ * proc_gate - GP is about to leave the runtime: wait while somebody else has stopped the world.
+ * Its M runs other Gs meanwhile.                                                 [rt] [G] */
+void proc_world_starts(void);
+void proc_gate(struct g *gp);
 /* proc_timer_earlier - a timer at WHEN was added: see that somebody wakes for it. */
 void proc_timer_earlier(int64_t when_ns);
 /* proc_nudge - let an idle M, if there is one, see whether it should cover timers and network.
@@ -537,8 +560,9 @@ void sched_loop(struct m *mp); /* returns when MP is ending */
 void g_wait_off_stack(struct g *gp);
 void sched_first_run(void *arg, void *cookie);
 uint32_t sched_random(struct m *mp);
-/* sched_torture - 1 when GSHIM_DEBUG=yieldrandom=1: what p.preempt is when nobody asks. */
-uint32_t sched_torture(void);
+/* sched_unask - P's request to preempt is served.  Its flag stays up all the same when each
+ * runtime exit is to take the slow way: for torture (yieldrandom), or while the world stops. */
+void sched_unask(struct p *pp);
 void sched_requeue(struct g *gp);
 void sched_switch_to_g0(struct g *gp);
 /* sched_preempted - GP goes to the end of the global queue.                    [rt] [G] */
@@ -584,9 +608,10 @@ void g_start(struct g *gp); /* make it runnable; [G] or foreign */
 void g_main(struct g *gp);
 /* rt_begin - the calling G, just started, may be unwound from here on. */
 void rt_begin(struct g *gp);
-void g_free(struct g *gp);     /* after exit; off its CPU, or soon */
-void g_abandon(struct g *gp);  /* give back one that was never started */
-struct g *g_of_tcb(void *tcb); /* the G behind a pthread_t, or NULL: foreign */
+void g_free(struct g *gp);       /* after exit; off its CPU, or soon */
+void g_cache_drop(struct p *pp); /* finished Gs that PP keeps: to their classes */
+void g_abandon(struct g *gp);    /* give back one that was never started */
+struct g *g_of_tcb(void *tcb);   /* the G behind a pthread_t, or NULL: foreign */
 struct g *g_of_slot(uint32_t slot);
 struct g *g_of_tid(uint32_t tid);
 uint32_t g_slots(void);
@@ -640,6 +665,12 @@ void rt_sysmon_kick(void);
 void rt_sysmon_ready(void);
 /* rt_fork_child - the caller is the only thread left; forget every other G, M and P. */
 void rt_fork_child(void);
+
+/* rt_preempt_off - the calling G is neither interrupted nor made to yield; nests.  WHY: a string
+ * that stays.  rt_preempt_on - undo one; yields if asked to meanwhile.  Both work before the
+ * runtime starts.                                                            [G] foreign */
+void rt_preempt_off(const char *why);
+void rt_preempt_on(void);
 
 /* rt_lock_m - bind the calling G to its M; nests.  rt_unlock_m - undo one. */
 void rt_lock_m(void);

@@ -264,17 +264,23 @@ void rt_yield(struct g *gp)
         sched_requeue(gp);
         proc_wakep();
     } else {
-        st_rlx(&pp->preempt, sched_torture());
-        if (runq_empty(pp) && ld_rlx(&sched.runq_size) == 0)
+        sched_unask(pp);
+        /* Behind those of the global queue, if there are any: those were preempted here, and a P
+         * looks there only when its own queue is empty. */
+        bool others = ld_rlx(&sched.runq_size) != 0;
+        if (!others && runq_empty(pp))
             return;
-        runq_put(pp, gp, false);
+        if (unlikely(others))
+            sched_requeue(gp);
+        else
+            runq_put(pp, gp, false);
     }
     switch_away(gp);
 }
 
-uint32_t sched_torture(void)
+void sched_unask(struct p *pp)
 {
-    return rt_config.yieldrandom;
+    st_rlx(&pp->preempt, rt_config.yieldrandom || ld_rlx(&sched.stw_owner) != NULL);
 }
 
 /* --- preemption ------------------------------------------------------------------------ */
@@ -283,8 +289,8 @@ void sched_preempted(struct g *gp)
 {
     struct p *pp = gp->m->p;
     if (pp != NULL) {
-        st_rlx(&pp->preempt, sched_torture());
-        if (runq_empty(pp) && ld_rlx(&sched.runq_size) == 0 && !sched_torture())
+        sched_unask(pp);
+        if (runq_empty(pp) && ld_rlx(&sched.runq_size) == 0 && !rt_config.yieldrandom)
             return;
     }
     sched_requeue(gp);
@@ -342,7 +348,7 @@ uint32_t sched_random(struct m *mp)
 
 static struct g *steal_work(struct m *mp, struct p *pp)
 {
-    uint32_t np = ld_rlx(&sched.np);
+    uint32_t np = ld_acq(&sched.npall); /* MO: acquire <- [P2] */
     for (int round = 0; round < STEAL_ROUNDS; round++) {
         uint32_t start = sched_random(mp);
         for (uint32_t i = 0; i < np; i++) {
@@ -363,7 +369,7 @@ static bool any_work(void)
 {
     if (ld_rlx(&sched.runq_size) != 0)
         return true;
-    uint32_t np = ld_rlx(&sched.np);
+    uint32_t np = ld_acq(&sched.npall); /* MO: acquire <- [P2] */
     for (uint32_t i = 0; i < np; i++)
         if (!runq_empty(sched.allp[i]))
             return true;
@@ -462,6 +468,8 @@ void sched_loop(struct m *mp)
         }
         if (mp->lockedg != NULL)
             proc_stop_locked_m(mp);
+        else if (mp->p != NULL && mp->nextg == NULL)
+            proc_retire(mp);
         struct g *gp = mp->nextg;
         mp->nextg = NULL;
         if (gp == NULL)

@@ -117,7 +117,7 @@ void schedtrace_print(int64_t since_start_ns, bool detail)
 {
     char line[LINE];
     size_t n = print_counters(line, since_start_ns);
-    uint32_t np = ld_rlx(&sched.np);
+    uint32_t np = ld_rlx(&sched.npall);
     if (!detail) {
         for (uint32_t i = 0; i < np; i++)
             n += os_format(line + n, sizeof line - n, i == 0 ? " [%u" : " %u",

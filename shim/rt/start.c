@@ -340,7 +340,7 @@ void rt_fork_child(void)
     arch_self_set(NULL);
 }
 
-/* --- binding a G to its M -------------------------------------------------------------------- */
+/* --- preemption off; binding a G to its M ---------------------------------------------------- */
 
 /* The process's first kernel thread outlives whatever is bound to it, or ps and the debugger
  * see a dead process: other Gs bind themselves elsewhere.  A few tries, since GP may be stolen
@@ -351,6 +351,32 @@ static void leave_first_m(struct g *gp)
         gp->m->moving = gp;
         sched_switch_to_g0(gp);
     }
+}
+
+void rt_preempt_off(const char *why)
+{
+    struct g *gp = rt_self();
+    if (gp == NULL && (void *)arch_tp() == main_tcb)
+        gp = main_g; /* what it will be */
+    if (gp == NULL)
+        return;
+    gp->preempt_why = why;
+    gp->preempt_off++;
+    fence_sig(); /* the handler on this M looks at it */
+}
+
+void rt_preempt_on(void)
+{
+    struct rt_section s;
+    struct g *gp = rt_self();
+    fence_sig();
+    if (gp == NULL && (void *)arch_tp() == main_tcb)
+        gp = main_g;
+    if (gp == NULL || gp->preempt_off == 0 || --gp->preempt_off != 0)
+        return;
+    gp->preempt_why = NULL;
+    rt_enter(&s); /* and out again, where what was put off is served */
+    rt_exit(&s);
 }
 
 void rt_lock_m(void)

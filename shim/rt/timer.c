@@ -172,7 +172,7 @@ static bool fire_one(struct p *pp, int clock, int64_t now_ns)
 int64_t rt_timers_run(int64_t now_ns)
 {
     int64_t wall = ld_rlx(&sched.ntimers_wall) != 0 ? os_wall_ns() : 0;
-    uint32_t np = ld_rlx(&sched.np);
+    uint32_t np = ld_acq(&sched.npall); /* MO: acquire <- [P2] */
     for (uint32_t i = 0; i < np; i++) {
         struct p *pp = sched.allp[i];
         while (ld_rlx(&pp->next_ns[MONO]) <= now_ns && fire_one(pp, MONO, now_ns))
@@ -186,7 +186,7 @@ int64_t rt_timers_run(int64_t now_ns)
 int64_t rt_timers_next(int64_t now_ns)
 {
     int64_t mono = RT_FOREVER, wall = RT_FOREVER;
-    uint32_t np = ld_rlx(&sched.np);
+    uint32_t np = ld_acq(&sched.npall); /* MO: acquire <- [P2] */
     for (uint32_t i = 0; i < np; i++) {
         struct p *pp = sched.allp[i];
         int64_t m = ld_rlx(&pp->next_ns[MONO]), w = ld_rlx(&pp->next_ns[WALL]);
