@@ -243,6 +243,49 @@ TEST(overflow_is_a_segmentation_fault)
     CHECK(strcmp(out, "") == 0);
 }
 
+static void *past_the_size(void *arg)
+{
+    volatile char here = 0;
+    volatile char *past = &here - (size_t)arg;
+
+    *past = here; /* in the guard area: more was used than was asked for */
+    return NULL;
+}
+
+static void run_past(size_t size)
+{
+    pthread_attr_t attr;
+    pthread_t t;
+
+    CHECK_EQ(pthread_attr_init(&attr), 0);
+    CHECK_EQ(pthread_attr_setstacksize(&attr, size), 0);
+    CHECK_EQ(pthread_create(&t, &attr, past_the_size, (void *)size), 0);
+    join(t);
+    exit(1);
+}
+
+MODE(past_minimum)
+{
+    run_past((size_t)PTHREAD_STACK_MIN);
+    return 1;
+}
+
+MODE(past_64k)
+{
+    run_past(64 << 10);
+    return 1;
+}
+
+TEST(guard_begins_where_the_size_ends)
+{
+    char out[64];
+    int status = run_mode("past_minimum", out, sizeof(out));
+
+    CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
+    status = run_mode("past_64k", out, sizeof(out));
+    CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
+}
+
 static void on_fault(int signal)
 {
     (void)signal;

@@ -152,7 +152,8 @@ static void set_stack(struct g *gp, const struct g_attr *attr)
         gp->stack_hi = gp->stack_lo + attr->stack_bytes;
     } else {
         gp->stack_lo = gp->block_lo;
-        gp->stack_hi = gp->block_hi;
+        gp->stack_hi =
+            gp->block_lo + stack_class_usable(gp->cls, gp->block_hi - gp->block_lo);
     }
     gp->stack_bytes = attr->stack_bytes;
     gp->guard_bytes = attr->guard_bytes;

@@ -33,7 +33,7 @@ static size_t round_up(size_t v, size_t to)
 static size_t class_size(size_t bytes)
 {
     size_t page = os_page_size();
-    size_t step = bytes <= 256 * 1024 ? page : bytes <= 4u << 20 ? 64 * 1024 : 1u << 20;
+    size_t step = bytes <= STACK_EXACT ? page : bytes <= 4u << 20 ? 64 * 1024 : 1u << 20;
     return round_up(bytes, step);
 }
 
