@@ -1,7 +1,8 @@
 /* park.c - the parking lot; see park.h.
  *
  * A hash table of buckets, each a lock and a doubly linked list of waiters in order of
- * arrival; waiters of different keys share a list.  The node of a G is part of it, so a
+ * arrival, those with a real-time priority before those with a lower one, as the kernel's
+ * futex orders them; waiters of different keys share a list.  The node of a G is part of it, so a
  * timer that fires late finds valid memory; a foreign thread's node is on its stack, and it
  * does not leave before it is off the list.
  *
@@ -90,15 +91,42 @@ static void unlock_pair(struct pair p)
         rt_unlock(&p.to->lock);
 }
 
+/* Real-time priority; 0 under the default policy, and for a foreign thread. */
+static int priority(const struct park_waiter *w)
+{
+    return w->gp != NULL ? w->gp->priority : 0;
+}
+
+/* Before whom W goes: the first waiter for the same key whose priority is lower.  NULL: at
+ * the end. */
+static struct park_waiter *overtaken(const struct bucket *b, const struct park_waiter *w)
+{
+    struct park_waiter *at = NULL;
+    if (likely(priority(w) == 0))
+        return NULL;
+    for (struct park_waiter *o = b->tail; o != NULL; o = o->prev) {
+        if (ld_rlx(&o->key) != ld_rlx(&w->key))
+            continue;
+        if (priority(o) >= priority(w))
+            break;
+        at = o;
+    }
+    return at;
+}
+
 static void append(struct bucket *b, struct park_waiter *w)
 {
-    w->next = NULL;
-    w->prev = b->tail;
-    if (b->tail != NULL)
-        b->tail->next = w;
+    struct park_waiter *next = overtaken(b, w);
+    w->next = next;
+    w->prev = next != NULL ? next->prev : b->tail;
+    if (w->prev != NULL)
+        w->prev->next = w;
     else
         b->head = w;
-    b->tail = w;
+    if (next != NULL)
+        next->prev = w;
+    else
+        b->tail = w;
     w->queued = true;
 }
 
