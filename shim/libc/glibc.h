@@ -87,9 +87,6 @@ struct glibc_facts {
 };
 extern struct glibc_facts glibc_fact;
 
-extern void __pthread_register_cancel(__pthread_unwind_buf_t *);
-extern void __pthread_unregister_cancel(__pthread_unwind_buf_t *);
-
 /* Mark of a priority-inheriting mutex in a link of the robust list (FUTEX_WAITERS aside, the
  * kernel's own format: include/uapi/linux/futex.h). */
 enum { GLIBC_ROBUST_PI = 1 };

@@ -6,6 +6,18 @@
  * missing, and everything passes through to libc (real.c, init.c).  Nothing calls them then.
  * compat-tests/lint/lint_imports.py names what is missing here.
  */
+#ifndef GSHIM_LIBC_WEAK_H
+#define GSHIM_LIBC_WEAK_H
+
+/* clang wants to have seen what is to be weak. */
+#include <dlfcn.h>
+#include <pthread.h>
+#include <sys/single_threaded.h>
+#include <sys/stat.h>
+
+extern void __pthread_register_cancel(__pthread_unwind_buf_t *);
+extern void __pthread_unregister_cancel(__pthread_unwind_buf_t *);
+
 #pragma weak __libc_single_threaded
 #pragma weak __pthread_register_cancel
 #pragma weak __pthread_unregister_cancel
@@ -36,3 +48,5 @@
 #pragma weak pthread_mutexattr_settype
 #pragma weak pthread_setspecific
 #pragma weak pthread_testcancel
+
+#endif

@@ -37,7 +37,6 @@ int deadline_check(struct deadline d);
 /* Are there other threads, so that locked instructions are needed? */
 static inline bool sync_alone(void)
 {
-    extern char __libc_single_threaded;
     return &__libc_single_threaded != NULL && __libc_single_threaded; /* weak.h */
 }
 
