@@ -44,6 +44,7 @@ static void attention(struct g *gp)
         st_rlx(&gp->attention, false);
         fence_sig();
         sched_attention(gp);
+        timers_attention(gp);
         signal_attention(gp);
         if (!gp->hold && libc_cancel_at_once(gp->tcb))
             block_act();

@@ -158,6 +158,9 @@ static void prepare_resume(struct call *c)
     struct os_altstack *g = &gp->m->gsignal;
     uc->uc_stack = (stack_t){.ss_sp = g->sp, .ss_size = g->bytes};
     block_resume(uc);
+    fence_sc(); /* MO: [Z5] */
+    if (unlikely((signal_process_pending() & ~gp->sigmask) != 0))
+        signal_take_over(gp, ~gp->sigmask, false);
     signal_mask_count(gp, gp->sigmask);
     signal_kick_self(gp);
 }
@@ -188,9 +191,7 @@ static void pass_on(struct g *gp, struct call *c)
     gp->m->sigmask = RT_SIG_ALL; /* which is so: a switch must not take it for the G's */
     show_altstack(gp, &c->uc->uc_stack, 0);
     rt_enter(&s);
-    bool given = signal_dispatch(c->sig, c->info, gp);
-    if (!given)
-        signal_requeue(c->sig, c->info);
+    signal_to_process(c->sig, c->info, gp);
     rt_exit(&s);
     uint64_t all = RT_SIG_ALL;
     os_sigmask(RT_SIG_SETMASK, &all, NULL);
@@ -372,11 +373,16 @@ static bool started; /* in this process, not before its fork */
 void signal_start(void)
 {
     struct g *gp = rt_main_g();
+    struct rt_section s;
     if (likely(ld_rlx(&started)) || xchg_ar(&started, true) || gp == NULL)
         return;
     struct os_altstack alt = gp->altstack;
     signal_begin(gp);
     gp->altstack = alt;
+    /* What it has blocked may be pending on its kernel thread, which is not its own from now. */
+    rt_enter(&s);
+    signal_take_over(gp, gp->sigmask, true);
+    rt_exit(&s);
 }
 
 void signal_forked(void)

@@ -29,7 +29,6 @@ static struct {
     uint32_t used;    /* under lock: at[] below this */
     uint32_t counted; /* Gs in classes; under lock, atomic as a hint */
     uint32_t empty;   /* Gs with an empty mask; atomic */
-    uint64_t refused; /* what nobody took, under lock; atomic as a hint */
 } masks;
 
 static const uint64_t nobody = ~0ull; /* sig_counted of a G that does not count */
@@ -44,7 +43,6 @@ static void want_locked(void)
             want &= masks.at[i].mask;
     if (ld_rlx(&masks.empty) != 0)
         want = 0;
-    want |= masks.refused;
     if (want != ld_rlx(&sched.catch_want)) {
         st_rel(&sched.catch_want, want); /* MO: release -> [Z2] in rt_sysmon_signals */
         rt_sysmon_kick();
@@ -107,7 +105,7 @@ static bool count_empty(struct g *gp, uint64_t mask)
 
 void signal_mask_count(struct g *gp, uint64_t mask)
 {
-    if (likely(mask == gp->sig_counted && ld_rlx(&masks.refused) == 0))
+    if (likely(mask == gp->sig_counted))
         return;
     if (likely(count_empty(gp, mask)))
         return;
@@ -116,18 +114,9 @@ void signal_mask_count(struct g *gp, uint64_t mask)
         remove_locked(gp->sig_counted);
         st_rlx(&gp->sig_counted, add_locked(mask));
     }
-    st_rlx(&masks.refused, 0);
     if (mask != 0 && mask != nobody)
-        st_rlx(&sched.masks_used, true);
+        rt_masks_used();
     fence_sc(); /* MO: [Z4] */
-    want_locked();
-    rt_unlock(&masks.lock);
-}
-
-void signal_mask_refuse(int sig)
-{
-    rt_lock(&masks.lock);
-    st_rlx(&masks.refused, masks.refused | signal_bit(sig));
     want_locked();
     rt_unlock(&masks.lock);
 }
@@ -171,7 +160,13 @@ static int combine(int how, uint64_t set, uint64_t *mask)
 
 static void set_mask(struct g *gp, uint64_t mask)
 {
+    uint64_t opened = gp->sigmask & ~mask, held = opened & ld_rlx(&sched.catch_want);
     st_rlx(&gp->sigmask, mask);
+    /* What all have blocked may be pending in the process.  The G takes it before the catcher
+     * sees that it may: of two that take from one queue, who knows which acts first? */
+    fence_sc(); /* MO: [Z5] */
+    if (held != 0 || (signal_process_pending() & opened) != 0)
+        signal_take_over(gp, opened, held != 0);
     signal_mask_count(gp, mask);
     if (signal_due(gp) != 0)
         st_rlx(&gp->attention, true);

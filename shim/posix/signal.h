@@ -8,6 +8,7 @@
  *   sigentry.c     the one handler that the kernel knows, and calling the program's
  *   sigsend.c      pthread_kill, kill, sigqueue, ... and system calls by number
  *   sigwait.c      sigwait, sigtimedwait, sigsuspend, pause, sigpending
+ *   timers.c       timers that signal one thread
  *   sigjmp.c       leaving a handler by longjmp, contexts with masks
  */
 #ifndef GSHIM_POSIX_SIGNAL_H
@@ -100,10 +101,20 @@ void signal_drop(int sig);
 /* signal_dispatch - SIG was sent to the process: give it to a G that does not block it.
  * Returns false when there is none.                                             [rt] foreign */
 bool signal_dispatch(int sig, const siginfo_t *info, struct g *prefer);
+/* signal_to_process - as above; without a taker it stays pending in the process. */
+void signal_to_process(int sig, const siginfo_t *info, struct g *prefer);
+/* signal_accepts - would SIG, if pending on GP, be acted upon at once? */
+bool signal_accepts(const struct g *gp, int sig);
+/* signal_wanted_now - is there a G that does not block SIG, or waits for it? */
+bool signal_wanted_now(int sig);
+/* What stayed so (and is not the kernel's), and taking one of SET of it. */
+uint64_t signal_process_pending(void);
+int signal_process_take(uint64_t set, siginfo_t *info);
 /* signal_main_first - should GP, on which SIG arrived, leave it to the main thread? */
 bool signal_main_first(struct g *gp, int sig);
-/* signal_requeue - nobody wants it now: it stays pending in the process. */
-void signal_requeue(int sig, const siginfo_t *info);
+/* signal_take_over - what is pending of SET in the process comes to GP, the caller, in order; with
+ * KERNEL also what the kernel has of it, for the process and this kernel thread. */
+void signal_take_over(struct g *gp, uint64_t set, bool kernel);
 /* signal_kick_self - interrupt the calling thread, whose G has something due.       [sig] */
 void signal_kick_self(struct g *gp);
 /* signal_send - to GP alone.  0 or an errno value.                             [any], outside */
@@ -122,13 +133,14 @@ uint64_t signal_mask_wait(struct g *gp, uint64_t mask);
 void signal_mask_done(struct g *gp, uint64_t old);
 /* signal_mask_sync - the catcher's mask is what it should be.                       [G] foreign */
 void signal_mask_sync(void);
-/* signal_mask_refuse - the catcher leaves SIG pending until some mask changes. */
-void signal_mask_refuse(int sig);
 
 /* --- waiting (sigwait.c) ---------------------------------------------------------------------- */
 
 /* signal_suspend - sigsuspend for GP, the caller. */
 void signal_suspend(struct g *gp, uint64_t mask);
+
+/* timers_attention - GP, the caller: bind yourself, if a timer of yours wants it (timers.c). [G] */
+void timers_attention(struct g *gp);
 
 /* --- sending (sigsend.c) ---------------------------------------------------------------------- */
 

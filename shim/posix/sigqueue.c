@@ -20,6 +20,11 @@
  * Linux: programs rely on their main thread's sleep being interrupted.  Except that timers of
  * CPU time hit the thread that runs.  Then the thread where it arrived, then any.
  *
+ * What nobody takes stays in the queue of `unclaimed`, which is no G: whoever opens its mask, or
+ * waits in sigwait, looks there first and then in the kernel, where what came later is.
+ * "Put in; fence; look for a taker" [Z5] "open the mask; fence; look into the queue".
+ * Rejected: giving it back to the kernel: only the process's first kernel thread may send itself
+ * a siginfo of another's, and what came later would overtake it.
  * Rejected: real signals to the M with the entry in their siginfo: an M that goes on to a G
  * that blocks the number would keep somebody else's signal.
  */
@@ -44,6 +49,8 @@ static struct {
     struct sig_entry *free; /* under lock */
     size_t used, limit;     /* under lock; used is also read as a hint */
 } pool;
+
+static struct g unclaimed = {.sig_open = true}; /* only its signal queue is used */
 
 /* --- entries ----------------------------------------------------------------------------- */
 
@@ -167,6 +174,8 @@ void signal_drop(int sig)
     siginfo_t info;
     if (ld_rlx(&pool.used) == 0)
         return;
+    while (signal_take(&unclaimed, signal_bit(sig), &info) != 0)
+        ;
     for (struct g *gp = g_first(); gp != NULL; gp = g_next(gp))
         while (signal_take(gp, signal_bit(sig), &info) != 0)
             ;
@@ -208,8 +217,7 @@ static void make_look(struct g *gp, int sig)
         kick(tid, sig);
 }
 
-/* Would SIG, if pending on GP, be acted upon? */
-static bool accepts(const struct g *gp, int sig)
+bool signal_accepts(const struct g *gp, int sig)
 {
     return ((~ld_rlx(&gp->sigmask) | ld_rlx(&gp->sig_wait)) & signal_bit(sig)) != 0;
 }
@@ -252,7 +260,7 @@ void signal_attention(struct g *gp)
 int signal_send(struct g *gp, int sig, const siginfo_t *info)
 {
     struct rt_section s;
-    bool now = accepts(gp, sig);
+    bool now = signal_accepts(gp, sig);
     if (now && signal_ignored(sig) && (ld_rlx(&gp->sig_wait) & signal_bit(sig)) == 0)
         return 0;
     rt_enter(&s);
@@ -275,7 +283,7 @@ static bool of_cpu_time(int sig)
 static bool give(struct g *gp, int sig, const siginfo_t *info)
 {
     struct g *self = rt_self();
-    if (!ld_rlx(&gp->sig_open) || !accepts(gp, sig) ||
+    if (!ld_rlx(&gp->sig_open) || !signal_accepts(gp, sig) ||
         signal_push(gp, sig, info, true) == ESRCH)
         return false;
     if (gp != self)
@@ -289,7 +297,15 @@ bool signal_main_first(struct g *gp, int sig)
 {
     struct g *main_gp = rt_main_g();
     return main_gp != NULL && main_gp != gp && !of_cpu_time(sig) &&
-           ld_rlx(&main_gp->sig_open) && accepts(main_gp, sig);
+           ld_rlx(&main_gp->sig_open) && signal_accepts(main_gp, sig);
+}
+
+bool signal_wanted_now(int sig)
+{
+    for (struct g *gp = g_first(); gp != NULL; gp = g_next(gp))
+        if (ld_rlx(&gp->sig_open) && signal_accepts(gp, sig))
+            return true;
+    return false;
 }
 
 bool signal_dispatch(int sig, const siginfo_t *info, struct g *prefer)
@@ -305,38 +321,43 @@ bool signal_dispatch(int sig, const siginfo_t *info, struct g *prefer)
     for (struct g *gp = g_first(); gp != NULL; gp = g_next(gp))
         if (give(gp, sig, info))
             return true;
-    /* One that is in a handler, with more blocked than otherwise, takes it later. */
-    for (struct g *gp = g_first(); gp != NULL; gp = g_next(gp))
-        if (ld_rlx(&gp->sig_open) && (ld_rlx(&gp->sig_counted) & signal_bit(sig)) == 0 &&
-            signal_push(gp, sig, info, true) == 0) {
-            st_rel(&gp->attention, true);
-            return true;
-        }
     return false;
 }
 
-static void queue_to_process(int sig, const siginfo_t *info)
+void signal_to_process(int sig, const siginfo_t *info, struct g *prefer)
 {
-    arch_syscall6(SYS_rt_sigqueueinfo, os_getpid(), sig, (long)info, 0, 0, 0);
+    siginfo_t next;
+    uint64_t bit = signal_bit(sig);
+    if ((ld_rlx(&unclaimed.sigpend) & bit) == 0 && signal_dispatch(sig, info, prefer))
+        return;
+    signal_push(&unclaimed, sig, info, true);
+    fence_sc(); /* MO: [Z5] */
+    while (signal_wanted_now(sig) && signal_take(&unclaimed, bit, &next) != 0)
+        if (!signal_dispatch(sig, &next, prefer))
+            signal_push(&unclaimed, sig, &next, true);
 }
 
-void signal_requeue(int sig, const siginfo_t *info)
+uint64_t signal_process_pending(void)
 {
-    /* In front of what the kernel has of it by now: take that, and put all back in order. */
-    enum { MOST = 32 };
-    siginfo_t more[MOST];
-    uint64_t set = signal_bit(sig);
+    return ld_rlx(&unclaimed.sigpend);
+}
+
+int signal_process_take(uint64_t set, siginfo_t *info)
+{
+    return signal_take(&unclaimed, set, info);
+}
+
+void signal_take_over(struct g *gp, uint64_t set, bool kernel)
+{
     struct timespec zero = {0, 0};
-    int n = 0;
-    signal_mask_refuse(sig);
-    while (n < MOST && sig >= SIGNAL_FIRST_RT &&
-           arch_syscall6(SYS_rt_sigtimedwait, (long)&set, (long)&more[n], (long)&zero,
-                         sizeof set, 0, 0) == sig)
-        n++;
-    queue_to_process(sig, info);
-    for (int i = 0; i < n; i++)
-        if (more[i].si_code != SIGNAL_KICK)
-            queue_to_process(sig, &more[i]);
+    siginfo_t info;
+    long sig;
+    while ((sig = signal_take(&unclaimed, set, &info)) > 0)
+        signal_push(gp, (int)sig, &info, true);
+    while (kernel && (sig = arch_syscall6(SYS_rt_sigtimedwait, (long)&set, (long)&info,
+                                          (long)&zero, sizeof set, 0, 0)) > 0)
+        if (info.si_code != SIGNAL_KICK)
+            signal_push(gp, (int)sig, &info, info.si_code != SI_TKILL);
 }
 
 /* Was it sent to this kernel thread, by somebody who knows it?  Then to the G on it. */
@@ -364,8 +385,7 @@ void signal_landed(struct m *mp)
             make_look(gp, sig);
         return;
     }
-    if (!signal_dispatch(sig, &info, gp))
-        signal_requeue(sig, &info);
+    signal_to_process(sig, &info, gp);
 }
 
 /* --- life --------------------------------------------------------------------------------------- */
@@ -374,6 +394,7 @@ void signal_begin(struct g *gp)
 {
     struct rt_section s;
     gp->altstack = (struct os_altstack){0};
+    gp->bind_wanted = gp->sig_landing = false;
     gp->in_handler = 0;
     gp->sig_last = NULL;
     gp->sigpend = gp->sig_wait = 0;
@@ -382,7 +403,11 @@ void signal_begin(struct g *gp)
     signal_mask_count(gp, gp->sigmask);
     rt_lock(&gp->sig_lock);
     st_rlx(&gp->sig_open, true);
-    rt_unlock(&gp->sig_lock);
+    rt_unlock(&gp->sig_lock); /* a fence [Z5] */
+    if (unlikely((ld_rlx(&unclaimed.sigpend) & ~gp->sigmask) != 0)) {
+        signal_take_over(gp, ~gp->sigmask, false);
+        st_rlx(&gp->attention, true);
+    }
     rt_exit(&s);
 }
 
@@ -402,8 +427,8 @@ void signal_end(struct g *gp)
         e = first;
         first = e->next;
         int sig = e->info.si_signo;
-        if (e->process && !signal_dispatch(sig, &e->info, NULL))
-            signal_requeue(sig, &e->info);
+        if (e->process)
+            signal_to_process(sig, &e->info, NULL);
         entry_free(e);
     }
     signal_mask_count(gp, ~0ull);
@@ -414,6 +439,7 @@ void signal_queue_forked(void)
 {
     struct g *gp = rt_self();
     pool.lock.word = 0;
+    unclaimed = (struct g){.sig_open = true};
     if (gp != NULL) { /* entries of other Gs are lost, and those of this one with them */
         gp->sig_lock.word = 0;
         gp->sig_last = NULL;

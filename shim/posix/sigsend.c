@@ -4,7 +4,10 @@
  * does not block it, that G gets it without a detour through the kernel, so that kill of the
  * own process has delivered before it returns where POSIX wants that (the caller is the
  * only one that can take it; or it is the main thread, which is first choice in any case).
- * Otherwise the kernel keeps it pending, or does the default action.
+ * When all block it, it stays pending here: for the kernel some M between two Gs might have it
+ * open, and the default action ends the process.  Otherwise the kernel acts.
+ * signalfd reads what the kernel holds.  From the first one on, what nobody takes now goes there,
+ * what was sent to a thread that blocks it included.
  */
 #include <string.h>
 #include <sys/syscall.h>
@@ -14,6 +17,8 @@
 #include "shim/posix/block.h"
 #include "shim/posix/posix.h"
 #include "shim/posix/signal.h"
+
+static bool fd_used; /* signalfd was called; atomic */
 
 static siginfo_t info_of(int sig, int code, union sigval value)
 {
@@ -41,6 +46,12 @@ static int to_thread(struct g *gp, int sig, const siginfo_t *info)
         return 0; /* glibc 2.34: a thread that has ended is no error */
     if (sig == SIGKILL || sig == SIGSTOP)
         return (int)-kernel_kill(os_getpid(), sig);
+    if (unlikely(ld_rlx(&fd_used)) && !signal_accepts(gp, sig)) {
+        if (info->si_code != SI_QUEUE)
+            return (int)-kernel_kill(os_getpid(), sig);
+        return (int)-arch_syscall6(SYS_rt_sigqueueinfo, os_getpid(), sig, (long)info, 0,
+                                   0, 0);
+    }
     return signal_send(gp, sig, info);
 }
 
@@ -101,18 +112,19 @@ static long to_tid(long tgid, long tid, int sig, const siginfo_t *info)
 
 /* --- to the process --------------------------------------------------------------------------- */
 
-/* True when a G has it. */
+/* False: it is for the kernel. */
 static bool to_own_process(int sig, const siginfo_t *info)
 {
     struct rt_section s;
     if (!rt_is_started())
         return false;
-    bool given = false;
-    if (signal_handled(sig)) {
-        rt_enter(&s);
-        given = signal_dispatch(sig, info, s.gp);
-        rt_exit(&s); /* here its handler runs, if it is for us */
+    rt_enter(&s);
+    bool given = signal_handled(sig) && signal_dispatch(sig, info, s.gp);
+    if (!given && !ld_rlx(&fd_used) && !signal_wanted_now(sig)) {
+        signal_to_process(sig, info, s.gp);
+        given = true;
     }
+    rt_exit(&s); /* here its handler runs, if it is for us */
     if (!given)
         signal_mask_sync();
     return given;
@@ -152,6 +164,12 @@ EXPORT int tgkill(pid_t tgid, pid_t tid, int sig)
     if (r == 1)
         r = arch_syscall6(SYS_tgkill, tgid, tid, sig, 0, 0, 0);
     EXIT_ERRNO((int)-r);
+}
+
+EXPORT int signalfd(int fd, const sigset_t *set, int flags)
+{
+    st_rlx(&fd_used, true);
+    return REAL(signalfd)(fd, set, flags);
 }
 
 /* --- system calls by number ------------------------------------------------------------------- */
@@ -213,6 +231,10 @@ bool signal_syscall(long *ret, long nr, const long *a)
         break;
     case SYS_kill:
         r = do_kill(a[0], (int)a[1]);
+        break;
+    case SYS_signalfd:
+    case SYS_signalfd4:
+        st_rlx(&fd_used, true);
         break;
     case SYS_rt_sigaction:
         if (a[3] == sizeof(uint64_t) && signal_valid((int)a[0]))

@@ -31,6 +31,8 @@ static int begin_wait(struct g *gp, uint64_t set, siginfo_t *info)
     st_rlx(&gp->sig_wait, set);
     rt_unlock(&gp->sig_lock);
     int sig = signal_take(gp, set, info);
+    if (sig == 0)
+        sig = signal_process_take(set, info);
     rt_exit(&s);
     return sig;
 }
@@ -132,7 +134,8 @@ EXPORT int sigpending(sigset_t *set)
         return REAL(sigpending)(set);
     signal_mask_sync();
     arch_syscall6(SYS_rt_sigpending, (long)&pending, sizeof pending, 0, 0, 0, 0);
-    signal_set_of(set, (pending | ld_rlx(&gp->sigpend)) & gp->sigmask);
+    pending |= ld_rlx(&gp->sigpend) | signal_process_pending();
+    signal_set_of(set, pending & gp->sigmask);
     return 0;
 }
 

@@ -536,7 +536,8 @@ static bool wake_for_timers(struct m *mp)
     rt_lock(&sched.lock);
     if (!mp->idle) { /* somebody is starting us */
         rt_unlock(&sched.lock);
-        m_sleep(mp, RT_FOREVER);
+        while (!m_sleep(mp, RT_FOREVER))
+            ;
         take_given_p(mp);
         return true;
     }

@@ -226,6 +226,7 @@ struct g {
     /* handlers run on this G, all / those without SA_RESTART; own thread */
     uint32_t sig_ran, sig_eintr;
     uint32_t in_call;   /* enum g_call: where a cancellation finds it; own thread [C2] */
+    bool bind_wanted;   /* binds itself when it looks (posix/timers.c); atomic */
     bool sig_landing;   /* empties its M's slot; own thread */
     uint64_t off_since; /* TSC when it last left its CPU */
     /* under sig_lock */
@@ -629,6 +630,8 @@ enum { RT_SIG_BLOCK, RT_SIG_UNBLOCK, RT_SIG_SETMASK }; /* for os_sigmask */
 /* rt_mask_load - set the kernel's mask of the calling M for GP, which runs here.   [rt] [G]
  * First takes care of a signal that has landed on the M. */
 void rt_mask_load(struct m *mp, struct g *gp);
+/* rt_masks_used - some G has blocked something; the first time, idle Ms take note.        [rt] */
+void rt_masks_used(void);
 /* rt_mask_idle - MP goes to sleep: it must not be chosen for what all Gs block.        [g0] */
 void rt_mask_idle(struct m *mp);
 /* rt_landed - MP's slot holds a signal: see that the scheduler looks there soon.      [sig] */

@@ -34,6 +34,15 @@ void rt_mask_load(struct m *mp, struct g *gp)
     os_sigmask(RT_SIG_SETMASK, &mask, NULL);
 }
 
+void rt_masks_used(void)
+{
+    if (likely(ld_rlx(&sched.masks_used)))
+        return;
+    st_sc(&sched.masks_used, true);
+    for (struct m *mp = ld_acq(&sched.allm); mp != NULL; mp = mp->alllink)
+        proc_look(mp); /* who sleeps already */
+}
+
 void rt_mask_idle(struct m *mp)
 {
     uint64_t all = RT_SIG_ALL;
