@@ -5,7 +5,9 @@
  * simply registered anew, and an event that is left over from its former life finds no armed
  * registration, or wakes somebody who looks and sleeps again.
  *
- * Our own descriptors sit high, out of the way of programs that count on low numbers.
+ * Our own descriptors sit high, out of the way of programs that count on low numbers, yet
+ * within the kernel's table of descriptors as it is: to grow the table of a process with
+ * threads it waits for an RCU grace period, some 20 ms.
  * To break a sleep in epoll_wait: the eventfd BREAK, level-triggered in the same instance;
  * only the sleeper reads it, so that a poll without sleeping does not swallow it.
  * The monitor sleeps in poll on the instance itself and on an eventfd of its own.
@@ -33,10 +35,7 @@
 #define SYS3(nr, a, b, c) SYS6(nr, a, b, c, 0, 0, 0)
 
 enum { NS_PER_S = 1000000000, NS_PER_MS = 1000000, MAX_EVENTS = 64 };
-enum {
-    HIGH_FD = 1000,
-    HIGH_ROOM = 24
-}; /* where own descriptors begin; kept below limits */
+enum { LEAST_SLOTS = 64, HIGH_ROOM = 16 }; /* own descriptors: in the last HIGH_ROOM */
 static const uint64_t BREAK_DATA = ~0ull;
 
 #define SAME(a, b) _Static_assert((int)(a) == (int)(b), "os.h has the kernel's values")
@@ -47,13 +46,42 @@ SAME(OS_IO_ERR, EPOLLERR);
 SAME(OS_IO_HUP, EPOLLHUP);
 SAME(OS_IO_RDHUP, EPOLLRDHUP);
 
+/* Slots of the kernel's table: FDSize in /proc/self/status; at least 64. */
+static long table_size(void)
+{
+    static const char key[] = "FDSize:";
+    char buf[1024];
+    long n = 0;
+    int fd = os_open_ro("/proc/self/status");
+    long got = fd >= 0 ? os_read(fd, buf, sizeof buf) : 0;
+    if (fd >= 0)
+        os_close(fd);
+    for (long i = 0; i + (long)sizeof key < got; i++) {
+        long k = 0;
+        while (key[k] != '\0' && buf[i + k] == key[k])
+            k++;
+        if (key[k] != '\0')
+            continue;
+        for (i += k; i < got && (buf[i] == '\t' || buf[i] == ' '); i++)
+            ;
+        for (; i < got && buf[i] >= '0' && buf[i] <= '9'; i++)
+            n = 10 * n + (buf[i] - '0');
+        break;
+    }
+    return n > LEAST_SLOTS ? n : LEAST_SLOTS;
+}
+
 int os_dup_high(int fd)
 {
+    static long slots; /* atomic, hint: the table only grows */
     struct rlimit lim = {0};
-    long min = HIGH_FD;
+    if (ld_rlx(&slots) == 0)
+        st_rlx(&slots, table_size());
+    long min = ld_rlx(&slots);
     if (SYS6(SYS_prlimit64, 0, RLIMIT_NOFILE, NULL, &lim, 0, 0) == 0 &&
-        lim.rlim_cur < HIGH_FD + HIGH_ROOM)
-        min = lim.rlim_cur > HIGH_ROOM ? (long)lim.rlim_cur - HIGH_ROOM : 0;
+        lim.rlim_cur < (rlim_t)min)
+        min = (long)lim.rlim_cur;
+    min = min > HIGH_ROOM ? min - HIGH_ROOM : 0;
     long r = SYS3(SYS_fcntl, fd, F_DUPFD_CLOEXEC, min);
     return r >= 0 ? (int)r : (int)SYS3(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 0);
 }
