@@ -226,6 +226,10 @@ void os_poller_kick(const struct os_poller *po)
 
 int os_poll(struct pollfd *fds, unsigned n)
 {
-    struct timespec now = {0};
-    return (int)SYS6(SYS_ppoll, fds, n, &now, NULL, 0, 0);
+    long r;
+    do { /* EINTR: a signal is pending, which poll looks at even without sleeping */
+        struct timespec now = {0};
+        r = SYS6(SYS_ppoll, fds, n, &now, NULL, 0, 0);
+    } while (r == -EINTR);
+    return (int)r;
 }

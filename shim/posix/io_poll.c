@@ -94,7 +94,7 @@ static long poll_g(struct pollfd *fds, nfds_t n, int64_t timeout_ns)
     if (unlikely(libc_cancel_pending(rt_self()->tcb)))
         block_act();
     const struct timespec none = {0};
-    long r = SYS(SYS_ppoll, fds, n, &none, NULL, KERNEL_SIGSET);
+    long r = SYS_NOW(SYS_ppoll, fds, n, &none, NULL, KERNEL_SIGSET);
     if (r != 0 || timeout_ns == 0)
         return r;
     int64_t deadline = deadline_of(timeout_ns);
@@ -232,26 +232,33 @@ static long from_poll(const struct sel *s, const struct pollfd *p, int k)
     return bits;
 }
 
-/* POLLHUP alone is no event for a set that is only written to: look again. */
+/* Is there an event that select counts?  POLLHUP is none for a set that is only written to. */
+static bool counts(const struct sel *s, const struct pollfd *p, int k)
+{
+    for (int i = 0; i < k; i++) {
+        int want = (in_set(s->in, p[i].fd) ? SEL_IN : 0) |
+                   (in_set(s->out, p[i].fd) ? SEL_OUT : 0) |
+                   (in_set(s->ex, p[i].fd) ? SEL_EX : 0);
+        if ((p[i].revents & (want | POLLNVAL)) != 0)
+            return true;
+    }
+    return false;
+}
+
 static long select_poll(const struct sel *s, struct pollfd *p, int k, int64_t deadline)
 {
-    for (;;) {
-        long r = io_poll(p, (unsigned)k, deadline);
+    const struct timespec none = {0};
+    long r = SYS_NOW(SYS_ppoll, p, k, &none, NULL, KERNEL_SIGSET);
+    while (r == 0) {
+        r = io_poll(p, (unsigned)k, deadline);
         if (r == IO_CANCELED) {
             block_act();
-            continue;
-        }
-        if (r < 0 || r == 0)
+            r = 0;
+        } else if (r <= 0) {
             return r == 0 ? from_poll(s, p, k) : r;
-        for (int i = 0; i < k; i++) {
-            int want = (in_set(s->in, p[i].fd) ? SEL_IN : 0) |
-                       (in_set(s->out, p[i].fd) ? SEL_OUT : 0) |
-                       (in_set(s->ex, p[i].fd) ? SEL_EX : 0);
-            if ((p[i].revents & (want | POLLNVAL)) != 0)
-                return from_poll(s, p, k);
         }
-        return IO_CANNOT;
     }
+    return r < 0 ? r : counts(s, p, k) ? from_poll(s, p, k) : IO_CANNOT;
 }
 
 static long select_kernel(const struct sel *s, int64_t deadline)
@@ -265,32 +272,17 @@ static long select_kernel(const struct sel *s, int64_t deadline)
     }
 }
 
-/* The sets are the kernel's result, when it has one: so a look goes to copies. */
-static long select_now(const struct sel *s)
-{
-    const struct timespec none = {0};
-    return SYS(SYS_pselect6, s->n, s->in, s->out, s->ex, &none, NULL);
-}
-
 static long select_g(const struct sel *s, int64_t timeout_ns)
 {
     struct pollfd p[IO_POLL_MAX];
+    const struct timespec none = {0};
     if (unlikely(libc_cancel_pending(rt_self()->tcb)))
         block_act();
     if (timeout_ns == 0 || s->n < 0)
-        return select_now(s);
+        return SYS_NOW(SYS_pselect6, s->n, s->in, s->out, s->ex, &none, NULL);
     int64_t deadline = deadline_of(timeout_ns);
     int k = to_poll(s, p);
-    if (k < 0)
-        return select_kernel(s, deadline);
-    const struct timespec none = {0};
-    long r = SYS(SYS_ppoll, p, k, &none, NULL, KERNEL_SIGSET);
-    if (r == 0)
-        r = select_poll(s, p, k, deadline);
-    else if (r > 0)
-        r = select_now(s);
-    if (r == 0 && (deadline == RT_FOREVER || os_now_ns() < deadline))
-        r = IO_CANNOT; /* a hang-up that select does not count */
+    long r = k < 0 ? IO_CANNOT : select_poll(s, p, k, deadline);
     return r == IO_CANNOT ? select_kernel(s, deadline) : r;
 }
 
@@ -351,7 +343,7 @@ struct epoll_call {
 
 static long epoll_now(int fd, const struct epoll_call *c)
 {
-    return SYS(SYS_epoll_pwait, fd, c->ev, c->max, 0, NULL, KERNEL_SIGSET);
+    return SYS_NOW(SYS_epoll_pwait, fd, c->ev, c->max, 0, NULL, KERNEL_SIGSET);
 }
 
 static long try_epoll(void *arg, int fd)

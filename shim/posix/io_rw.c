@@ -93,10 +93,10 @@ static long socket_once(int fd, const struct rw *o, const struct iovec *v, int n
     int flags = MSG_DONTWAIT | (o->done != 0 ? MSG_NOSIGNAL : 0);
     struct msghdr m = {.msg_iov = (struct iovec *)(uintptr_t)v, .msg_iovlen = (size_t)n};
     if (n == 1 && o->writing)
-        return SYS(SYS_sendto, fd, v->iov_base, v->iov_len, flags);
+        return SYS_NOW(SYS_sendto, fd, v->iov_base, v->iov_len, flags);
     if (n == 1)
-        return SYS(SYS_recvfrom, fd, v->iov_base, v->iov_len, flags);
-    return SYS(o->writing ? SYS_sendmsg : SYS_recvmsg, fd, &m, flags);
+        return SYS_NOW(SYS_recvfrom, fd, v->iov_base, v->iov_len, flags);
+    return SYS_NOW(o->writing ? SYS_sendmsg : SYS_recvmsg, fd, &m, flags);
 }
 
 static long once(int fd, const struct rw *o)
@@ -106,7 +106,8 @@ static long once(int fd, const struct rw *o)
     const struct iovec *v = rest(o, piece, &n);
     if (o->kind == SOCKET)
         return socket_once(fd, o, v, n);
-    return SYS(o->writing ? SYS_pwritev2 : SYS_preadv2, fd, v, n, -1L, -1L, RWF_NOWAIT);
+    return SYS_NOW(o->writing ? SYS_pwritev2 : SYS_preadv2, fd, v, n, -1L, -1L,
+                   RWF_NOWAIT);
 }
 
 /* io_try_fn.  Writing: until all is done. */
@@ -187,28 +188,33 @@ static long would_block(int fd, struct rw *o, long nr, const long a[6])
     return r < 0 && o->done != 0 ? (long)o->done : r;
 }
 
+/* The hint was wrong, or the number has become another file's: to be looked at anew. */
+static bool wrong_kind(int fd, const struct rw *o, long r)
+{
+    if (o->done != 0 || (r != -ENOTSOCK && r != -EOPNOTSUPP && r != -ENOSYS) ||
+        (r == -EOPNOTSUPP && o->kind == SOCKET)) /* a socket's own answer */
+        return false;
+    st_rlx(net_hint(fd), o->kind == SOCKET ? UNKNOWN
+                         : o->writing      ? NOWAIT | ASK_TO_WRITE
+                                           : ASK);
+    return true;
+}
+
 static long rw_once(int fd, struct rw *o, long nr, const long a[6], bool *again)
 {
-    long r;
     o->kind = kind_of(fd, o->writing);
     if (o->kind == REGULAR)
         return plain(fd, nr, a);
     if (o->kind == ASK)
         return sys_ready_call(fd, o->writing ? OS_IO_OUT : OS_IO_IN, 0, nr, a);
-    r = try_rw(o, fd);
-    if (r == -ENOTSOCK || r == -EOPNOTSUPP || r == -ENOSYS) {
-        /* EOPNOTSUPP from a socket is its own answer */
-        if (r == -EOPNOTSUPP && o->kind == SOCKET)
-            return r;
-        st_rlx(net_hint(fd), o->kind == SOCKET ? UNKNOWN
-                             : o->writing      ? NOWAIT | ASK_TO_WRITE
-                                               : ASK);
+    long r = try_rw(o, fd);
+    if (r == -EAGAIN)
+        r = would_block(fd, o, nr, a);
+    if (unlikely(r < 0) && wrong_kind(fd, o, r)) {
         *again = true;
         return 0;
     }
-    if (r == -EAGAIN)
-        return would_block(fd, o, nr, a);
-    if (r >= 0 && !o->writing && o->kind == NOWAIT)
+    if (r > 0 && !o->writing && o->kind == NOWAIT)
         return complete(fd, o, r, nr, a);
     return r < 0 && o->done != 0 ? (long)o->done : r;
 }

@@ -35,12 +35,12 @@ struct sock {
 static long once(int fd, const struct sock *o, int flags)
 {
     if (o->nr == SYS_recvfrom)
-        return SYS(o->nr, fd, (char *)o->buf + o->done, o->n - o->done, flags, o->addr,
-                   o->len_p);
+        return SYS_NOW(o->nr, fd, (char *)o->buf + o->done, o->n - o->done, flags,
+                       o->addr, o->len_p);
     if (o->nr == SYS_sendto)
-        return SYS(o->nr, fd, (char *)o->buf + o->done, o->n - o->done, flags, o->addr,
-                   o->len);
-    return SYS(o->nr, fd, o->msg, flags);
+        return SYS_NOW(o->nr, fd, (char *)o->buf + o->done, o->n - o->done, flags,
+                       o->addr, o->len);
+    return SYS_NOW(o->nr, fd, o->msg, flags);
 }
 
 /* io_try_fn for calls that take all at once or nothing */
