@@ -394,14 +394,17 @@ DEPS_BUILD := gcc make libc6-dev
 DEPS_LINT  := $(DEPS_BUILD) python3 binutils clang-format
 DEPS_DEMO  := $(DEPS_BUILD) pigz pbzip2 xz-utils zstd coreutils python3
 DEPS_SUITES := $(DEPS_BUILD) python3 dpkg-dev
-DEPS_CHECK := $(DEPS_LINT) $(DEPS_SUITES) $(DEPS_DEMO) gdb spin g++ clang \
-              libcriterion-dev stress-ng sysbench \
-              libpython@PY@-testsuite
+DEPS_CHECK := $(DEPS_LINT) $(DEPS_SUITES) $(DEPS_DEMO) g++ clang spin \
+              libcriterion-dev stress-ng sysbench libpython@PY@-testsuite memcached redis-tools nginx-light \
+              apache2-bin haproxy curl libgc-dev libsqlite3-dev libtbb-dev perl git gdb procps
+DEPS_APPS  := $(DEPS_CHECK) mariadb-server-core mariadb-client-core nodejs ruby \
+              default-jdk-headless ffmpeg x264 imagemagick rustc
 DEPS_BENCH := $(DEPS_BUILD) python3
 DEPS_MATRIX := $(DEPS_BUILD) g++ debootstrap
 
-.PHONY: deps deps-build deps-lint deps-demo deps-suites deps-check deps-bench deps-matrix
-deps: deps-check deps-bench
+.PHONY: deps deps-build deps-lint deps-demo deps-suites deps-check deps-apps deps-bench
+.PHONY: deps-matrix
+deps: deps-apps deps-bench
 deps-build: ; $(Q)compat-tests/deps.sh $(DEPS_BUILD)
 deps-lint:  ; $(Q)compat-tests/deps.sh $(DEPS_LINT)
 deps-demo:  ; $(Q)compat-tests/deps.sh $(DEPS_DEMO)
