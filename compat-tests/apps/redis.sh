@@ -14,7 +14,7 @@ load_redis()
     redis-cli -p "$PORT" config set rdbcompression yes
     redis-cli -p "$PORT" bgrewriteaof
     redis-cli -p "$PORT" flushall async
-    "$APPS_BIN/netload" redis "$PORT" 50 100
+    "$APPS_BIN/netload" redis "$PORT" 50 20
     # One background child at a time: bgsave is refused until the other has ended.
     until [ "$(redis-cli -p "$PORT" save)" = OK ]; do sleep 0.1; done
     redis-check-rdb dump.rdb | grep -o 'RDB looks OK'
@@ -23,7 +23,7 @@ load_redis()
     redis-check-aof appendonlydir/*.manifest | grep -c 'is valid'
 }
 export requests
-requests=$(pick 50 1000)
+requests=$(pick 20 1000)
 step -b prepare_redis -l load_redis "redis-server --io-threads 4" \
     ./redis-server --bind 127.0.0.1 --port @PORT@ --io-threads 4 \
     --io-threads-do-reads yes --save '' --appendonly yes --daemonize no
