@@ -15,7 +15,8 @@ suites='test_socket test_socketserver test_select test_selectors test_poll test_
 # Only with larger inputs: minutes of sleeps each.
 [ "$APP_MODE" != all ] ||
     suites="$suites test_faulthandler test_multiprocessing_fork test_wait3 test_wait4"
+# VSOCK: in some virtual machines the address exists and leads nowhere, natively too.
 for name in $suites; do
-    step -t 1200 -f results "python3 -m test $name" \
-        /usr/bin/python3 -m test --junit-xml junit.xml "$name"
+    step -t 600 -f results "python3 -m test $name" \
+        /usr/bin/python3 -m test --junit-xml junit.xml -i '*VSOCK*' "$name"
 done
