@@ -8,6 +8,7 @@
 #   make apps            every real program, also under torture; the table of README.md
 #   make soak            the stress programs for long (SOAK_SECONDS), every application,
 #                        the whole suite
+#   make models          the protocols of locks and scheduler, model-checked with SPIN
 #   make tasks           the exercises: expected, observed (TASKS_ONLY='01 13')
 #   make matrix          the conformance programs on other versions of the C library
 #   make lint fmt docs   house rules; clang-format; the tables in LD_PRELOAD.md
@@ -223,7 +224,7 @@ SOAK_SECONDS   ?= 600
 check: deps-check
 	+$(Q)$(MAKE) --no-print-directory check-steps
 
-.PHONY: tasks check-steps check-clang check-unit check-conform check-env check-debug check-preempt \
+.PHONY: tasks models check-steps check-clang check-unit check-conform check-env check-debug check-preempt \
     check-stress \
     check-apps
 check-steps:
@@ -234,6 +235,7 @@ check-steps:
 	+$(Q)$(MAKE) --no-print-directory check-conform
 	+$(Q)$(MAKE) --no-print-directory check-env
 	+$(Q)$(MAKE) --no-print-directory check-debug
+	+$(Q)$(MAKE) --no-print-directory models
 	+$(Q)$(MAKE) --no-print-directory tasks
 	+$(Q)$(MAKE) --no-print-directory check-preempt
 	+$(Q)$(MAKE) --no-print-directory check-stress
@@ -265,6 +267,10 @@ check-suites: all
 # Settings, limits, other preloads: what is seen from outside a process.
 check-env: all
 	$(Q)$(TEST_ENV) compat-tests/env/run.sh
+
+# The protocols, model-checked; and broken variants, which must fail.
+models:
+	$(Q)$(TEST_ENV) compat-tests/models/run.sh
 
 # The exercises: what is expected, what is observed.
 tasks: all $(TASKS)
