@@ -81,6 +81,15 @@ void preempt_safe_again(const void *lo)
     rt_unlock(&unsafe_lock);
 }
 
+bool preempt_unsafe_get(uint32_t i, uintptr_t *lo, uintptr_t *hi)
+{
+    if (i >= ld_rlx(&unsafe_used))
+        return false;
+    *lo = ld_acq(&unsafe[i].lo); /* MO: acquire <- [V3] */
+    *hi = ld_rlx(&unsafe[i].hi);
+    return true;
+}
+
 static bool is_unsafe(uintptr_t pc)
 {
     uint32_t n = ld_rlx(&unsafe_used);

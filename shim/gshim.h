@@ -41,7 +41,8 @@ GSHIM_WEAK void gshim_dump_threads(int fd);
 
 /* gshim_dump_code - every range of code in the process onto a file descriptor, one "LO-HI KIND
  * FILE" a line: "safe", where a thread may be interrupted to let others run; "unsafe", where it
- * is not; "unknown", of no loaded object, where it is not either. */
+ * is not; "unknown", of no loaded object, where it is not either.  Functions marked GSHIM_UNSAFE
+ * follow; they lie in ranges before. */
 GSHIM_WEAK void gshim_dump_code(int fd);
 
 /* gshim_set_maxprocs - from now on N threads run at the same time; 0: as at the start.  Returns

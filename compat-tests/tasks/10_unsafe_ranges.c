@@ -4,6 +4,12 @@
 
 #include "task.h"
 
+GSHIM_UNSAFE void marked(void);
+GSHIM_UNSAFE void marked(void)
+{
+    __asm__ volatile("");
+}
+
 static void *nothing(void *arg)
 {
     return arg;
@@ -18,6 +24,7 @@ static void child(const char *mode)
     void *libm = dlopen("libm.so.6", RTLD_NOW);
     gshim_dump_code(1);
     printf("program %p\n", (void *)child);
+    printf("marked %p\n", (void *)marked);
     printf("libm %p\n", libm != NULL ? dlsym(libm, "expm1f") : NULL);
     printf("libc %p\n", dlsym(RTLD_DEFAULT, "regcomp"));
     printf("malloc %p\n", dlsym(RTLD_DEFAULT, "malloc"));
@@ -26,7 +33,8 @@ static void child(const char *mode)
     say("end", 1);
 }
 
-/* What the list says about the address that the child said under NAME. */
+/* What the list says about the address that the child said under NAME: the last line that
+ * covers it, as marked functions come after the objects they lie in. */
 static const char *kind_of(const char *name)
 {
     static char kind[32];
@@ -60,11 +68,12 @@ static void task(void)
 {
     EXPECT(
         "the program and its libraries are safe; libc, the loader, the allocator and libgshim "
-        "are not");
+        "are not, nor is a function marked GSHIM_UNSAFE");
     CHECK(run("list", 1, NULL) == 0);
     CHECK(get("end") == 1);
     check("program", "safe");
     check("libm", "safe");
+    check("marked", "unsafe");
     check("libc", "unsafe");
     check("malloc", "unsafe");
     check("loader", "unsafe");

@@ -42,7 +42,11 @@ EXPORT void gshim_dump_threads(int fd)
 
 EXPORT void gshim_dump_code(int fd)
 {
+    uintptr_t lo, hi;
     debug_dump_code(fd);
+    for (uint32_t i = 0; preempt_unsafe_get(i, &lo, &hi); i++)
+        if (lo != 0)
+            os_print(fd, "%lx-%lx unsafe (GSHIM_UNSAFE)\n", lo, hi);
 }
 
 EXPORT unsigned long long gshim_preemptions(void)
