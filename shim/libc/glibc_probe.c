@@ -244,6 +244,21 @@ static int find_libc_module(struct dl_phdr_info *info, size_t n, void *arg)
     return here;
 }
 
+/* Does an attribute object say what was set in it as we believe? */
+static bool attr_says(void)
+{
+    pthread_attr_t attr;
+    struct sched_param param = {0};
+    pthread_attr_init(&attr);
+    bool ok = libc_attr_sched(&attr) == 0;
+    pthread_attr_setschedpolicy(&attr, SCHED_OTHER);
+    ok &= libc_attr_sched(&attr) == LIBC_ATTR_POLICY;
+    pthread_attr_setschedparam(&attr, &param);
+    ok &= libc_attr_sched(&attr) == (LIBC_ATTR_POLICY | LIBC_ATTR_PRIORITY);
+    pthread_attr_destroy(&attr);
+    return ok;
+}
+
 const char *libc_probe(void *tcb, bool on_main)
 {
     const char *why = probe_version();
@@ -257,6 +272,8 @@ const char *libc_probe(void *tcb, bool on_main)
         why = probe_fields(tcb, on_main);
     if (why == NULL)
         why = libc_probe_objects();
+    if (why == NULL && !attr_says())
+        why = "glibc's thread attributes have another layout";
     if (why != NULL)
         return why;
     libc_layout.tid_offset = glibc_off.pthread_tid.offset;

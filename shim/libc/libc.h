@@ -145,6 +145,15 @@ static inline bool libc_barrier_is_shared(const pthread_barrier_t *b)
            0; /* struct pthread_barrier: in, round, count, shared */
 }
 
+enum { LIBC_ATTR_PRIORITY = 0x20, LIBC_ATTR_POLICY = 0x40 };
+
+/* libc_attr_sched - which scheduling attributes were set in ATTR (LIBC_ATTR_*). */
+static inline unsigned libc_attr_sched(const pthread_attr_t *attr)
+{
+    /* struct pthread_attr: sched_param, policy, flags */
+    return ((const unsigned *)attr)[2] & (LIBC_ATTR_PRIORITY | LIBC_ATTR_POLICY);
+}
+
 /* libc_probe_objects - does the C library mark its shared objects as we believe? */
 const char *libc_probe_objects(void);
 

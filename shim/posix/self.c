@@ -7,8 +7,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "shim/posix/bound.h"
 #include "shim/posix/fork.h"
 #include "shim/posix/posix.h"
+#include "shim/posix/sched.h"
 #include "shim/posix/signal.h"
 
 EXPORT pid_t gettid(void)
@@ -32,7 +34,9 @@ EXPORT int pthread_getattr_np(pthread_t t, pthread_attr_t *attr)
     if (gp == NULL || gp->block_lo == NULL) /* the main thread's stack is the kernel's */
         return REAL(pthread_getattr_np)(t, attr);
     bool detached = (ld_rlx(&gp->join) & JOIN_DETACHED) != 0;
-    struct sched_param param = {.sched_priority = gp->priority};
+    struct sched_param param = {0};
+    int policy;
+    sched_get_policy(gp, &policy, &param.sched_priority);
     pthread_attr_init(attr);
     char *lo = gp->stack_hi - gp->stack_bytes, *hi = gp->stack_hi;
     if (!gp->user_stack) {
@@ -42,7 +46,7 @@ EXPORT int pthread_getattr_np(pthread_t t, pthread_attr_t *attr)
     pthread_attr_setstack(attr, lo, (size_t)(hi - lo));
     size_t page = os_page_size(), guard = gp->user_stack ? 0 : gp->guard_bytes;
     pthread_attr_setguardsize(attr, (guard + page - 1) / page * page);
-    pthread_attr_setschedpolicy(attr, gp->policy);
+    pthread_attr_setschedpolicy(attr, policy);
     pthread_attr_setschedparam(attr, &param);
     pthread_attr_setdetachstate(attr, detached ? PTHREAD_CREATE_DETACHED
                                                : PTHREAD_CREATE_JOINABLE);
@@ -84,6 +88,8 @@ EXPORT int pthread_setname_np(pthread_t t, const char *name)
         return main_comm(O_RDWR, (char *)(uintptr_t)name, len);
     memcpy(gp->name, name, len + 1);
     gp->named = true;
+    if (gp == rt_self() && gp->lockedm != NULL)
+        os_set_name(gp->name); /* its M is its own */
     return 0;
 }
 
@@ -116,7 +122,14 @@ EXPORT int prctl(int option, ...)
         strncpy(name, (const char *)a[0], sizeof name - 1); /* prctl(2): silently cut */
         EXIT_ERRNO(pthread_setname_np((pthread_t)gp->tcb, name));
     }
-    return REAL(prctl)(option, a[0], a[1], a[2], a[3]);
+    const long args[6] = {option, (long)a[0], (long)a[1], (long)a[2], (long)a[3]};
+    long r;
+    if (gp == NULL || !bound_syscall(&r, SYS_prctl, args))
+        return REAL(prctl)(option, a[0], a[1], a[2], a[3]);
+    if (r >= 0)
+        return (int)r;
+    errno = (int)-r;
+    return -1;
 }
 
 EXPORT int pthread_getcpuclockid(pthread_t t, clockid_t *clock)
@@ -145,7 +158,7 @@ EXPORT long syscall(long nr, ...)
         return gettid();
     if (nr == SYS_set_tid_address && rt_self() != NULL)
         return gettid(); /* the word is cleared when the kernel thread ends, which is not ours */
-    bool done = signal_syscall(&ret, nr, a);
+    bool done = signal_syscall(&ret, nr, a) || (!posix_off && bound_syscall(&ret, nr, a));
     if (nr == SYS_futex && !posix_off)
         done =
             sync_futex(&ret, (uint32_t *)a[0], (int)a[1], (uint32_t)a[2],

@@ -93,12 +93,10 @@ static void inherit(struct g *gp, const pthread_attr_t *attr)
         gp->sigmask = self->sigmask;
         gp->named = self->named;
         memcpy(gp->name, self->name, sizeof gp->name);
-        gp->policy = self->policy;
-        gp->priority = self->priority;
     } else {
         os_sigmask(RT_SIG_SETMASK, NULL, &gp->sigmask);
-        gp->policy = gp->priority = 0;
     }
+    sched_inherit(gp);
     if (attr != NULL && pthread_attr_getsigmask_np(attr, &set) == 0)
         gp->sigmask = signal_mask_of(&set);
 }

@@ -216,8 +216,11 @@ struct g {
     int32_t policy, priority;
     bool sched_set, affinity_set; /* the kernel must know: bound to an M that has them */
     bool sched_pending;           /* to be taken up by the G itself */
-    bool has_ceilings;            /* bound for good, see sync/pshared.c */
-    uint64_t affinity[16];        /* wanted, when affinity_set */
+    bool kernel_own;              /* bound for good: its M has attributes for it; [SO] */
+    bool nice_set;
+    int8_t nice;           /* wanted, when nice_set */
+    bool has_ceilings;     /* bound for good, see sync/pshared.c */
+    uint64_t affinity[16]; /* wanted, when affinity_set */
     /* signals, see rt/signal.c and posix/signal.h */
     uint64_t sigmask;            /* blocked; own thread writes, atomic for readers */
     uint64_t sig_counted;        /* the mask it is counted under; own thread */
@@ -354,6 +357,7 @@ struct sched {
     struct m *allm;
     struct p *allp[RT_MAX_P];
     bool started;
+    int sysmon_tid; /* its kernel thread is as the process began; const after start */
     /* signals, see signal.c; atomic */
     uint64_t catch_want, catch_have; /* sysmon's mask: wanted, and set */
     uint32_t catch_word;             /* futex: catch_have has changed */

@@ -97,6 +97,7 @@ void rt_sysmon_ready(void)
 {
     sysmon_why = checked ? NULL : libc_probe_native();
     rt_sysmon_begin();
+    sched.sysmon_tid = os_gettid();
     st_rel(&sysmon_answered, 1); /* MO: release -> [I2] in start_sysmon */
     os_futex_wake(&sysmon_answered, 1);
     if (sysmon_why != NULL)
