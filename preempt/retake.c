@@ -41,13 +41,14 @@ static const int64_t HOG_NS = 100000;
  * so that programs that switch often never pay for it. */
 static const int64_t HOGGED_NS = 1000000;
 
+/* After being asked: more than it takes to get to the runtime, half of what is promised. */
+static const int64_t DECLINED_NS = 500000;
+
 /* How long a thread that comes back from the kernel may run in a stopped world. */
 static const int64_t STOPPED_LOOK_NS = 100000;
 
 /* CPU clocks are compared over no less: a shorter time says nothing about blocking. */
 static const int64_t SAMPLE_NS = 40000;
-
-enum m_state { M_BLOCKED, M_RUNNING, M_UNSURE };
 
 static struct m *strays, *strays_end;
 static uint32_t nstrays;
@@ -77,22 +78,28 @@ static bool is_running(const struct m *mp, int64_t cpu)
     return os_thread_cpu_ns(tid) != cpu || os_thread_state(tid) == 'R';
 }
 
-static enum m_state state_of(struct p *pp, struct m *mp, int64_t now)
+/* CPU time that MP used since the last look, once per look; -1: not known. */
+static int64_t cpu_used(struct p *pp, struct m *mp, int64_t now)
 {
     struct sysmontick *t = &pp->mon;
-    int64_t cpu = os_thread_cpu_ns(mp->tid), used = cpu - t->cpu_at;
-    int64_t passed = now - t->cpu_when;
-    if (t->mp == mp && passed == 0) /* asked twice in one look */
-        return (enum m_state)t->state;
-    bool known = t->mp == mp && t->cpu_when != 0 && passed >= SAMPLE_NS;
+    if (t->mp == mp && t->cpu_when == now) /* asked twice in one look */
+        return t->cpu_used;
+    int64_t cpu = os_thread_cpu_ns(mp->tid);
+    bool known = t->mp == mp && t->cpu_when != 0 && now - t->cpu_when >= SAMPLE_NS;
+    t->cpu_used = known ? cpu - t->cpu_at : -1;
     t->mp = mp;
     t->cpu_when = now;
     t->cpu_at = cpu;
-    if (is_running(mp, cpu))
-        t->state = M_RUNNING;
+    return t->cpu_used;
+}
+
+/* Ask, but only one that runs. */
+static void ask(struct p *pp, struct m *mp)
+{
+    if (is_running(mp, os_thread_cpu_ns(mp->tid)))
+        preempt_request(mp, pp);
     else
-        t->state = known && used == 0 ? M_BLOCKED : M_UNSURE;
-    return (enum m_state)t->state;
+        look.took = true; /* the next look tells whether it blocks */
 }
 
 /* --- taking ------------------------------------------------------------------------------ */
@@ -164,9 +171,8 @@ static void retake_syscall(struct p *pp, struct m *mp, int64_t now)
 static void keep_stopped(struct p *pp, struct m *mp, int64_t now)
 {
     see_within(now + STOPPED_LOOK_NS);
-    if (ld_rlx(&mp->curg) != ld_rlx(&sched.stw_owner) &&
-        state_of(pp, mp, now) == M_RUNNING)
-        preempt_request(mp, pp);
+    if (ld_rlx(&mp->curg) != ld_rlx(&sched.stw_owner))
+        ask(pp, mp);
 }
 
 /* In user code.  RAN: how long the G has had the M. */
@@ -181,10 +187,7 @@ static void retake_user(struct p *pp, struct m *mp, int64_t now)
     }
     if (rt_config.preempt_us != 0) {
         look.torture = true;
-        if (state_of(pp, mp, now) == M_RUNNING)
-            preempt_request(mp, pp);
-        if (!others_wait(pp) || ran < TICK_NS)
-            return;
+        ask(pp, mp);
     }
     if (ld_rlx(&sched.stw_owner) != NULL) {
         keep_stopped(pp, mp, now);
@@ -192,23 +195,15 @@ static void retake_user(struct p *pp, struct m *mp, int64_t now)
     }
     if (!others_wait(pp))
         return;
-    switch (state_of(pp, mp, now)) {
-    case M_BLOCKED:
+    int64_t used = cpu_used(pp, mp, now), due = TICK_NS * (1 + t->strikes);
+    if (used == 0 && os_thread_state(mp->tid) != 'R')
         take_user(pp, mp);
-        return;
-    case M_UNSURE:
-        look.took = true; /* look again soon */
-        return;
-    default:
-        break;
-    }
-    int64_t due = TICK_NS * (1 + t->strikes);
-    if (ran < due) {
+    else if (used < 0)
+        look.took = true; /* look again soon: does it block? */
+    else if (ran < due)
         see_within(now + due - ran);
-        return;
-    }
-    if (t->strikes++ < STRIKES)
-        preempt_request(mp, pp);
+    else if (t->strikes++ < STRIKES)
+        ask(pp, mp);
     else
         take_user(pp, mp);
 }
@@ -276,8 +271,9 @@ static struct m *user_of(const struct p *pp)
     return (o & P_MODE) == P_USER ? (struct m *)(o & ~(uintptr_t)P_MODE) : NULL;
 }
 
-/* The P whose G has run longest without having been asked, and for at least HOG_NS. */
-static struct p *longest_hog(int64_t now)
+/* The P whose G has run longest, for at least HOG_NS; ASKED: among those that were asked
+ * DECLINED_NS ago and did not come, else among those that were not asked. */
+static struct p *longest_hog(int64_t now, bool asked)
 {
     uint32_t np = ld_acq(&sched.npall); /* MO: acquire <- [P2] */
     int64_t longest = HOG_NS;
@@ -285,7 +281,9 @@ static struct p *longest_hog(int64_t now)
     for (uint32_t i = 0; i < np; i++) {
         struct p *pp = sched.allp[i];
         struct m *mp = user_of(pp);
-        if (mp == NULL || ld_rlx(&mp->preempt_pending) != 0 || ld_rlx(&pp->preempt) != 0)
+        if (mp == NULL || (ld_rlx(&pp->preempt) != 0) != asked)
+            continue;
+        if (asked && now - ld_rlx(&mp->preempt_sent) < DECLINED_NS)
             continue;
         int64_t ran = ran_ns(mp, now);
         if (ran >= longest) {
@@ -296,23 +294,26 @@ static struct p *longest_hog(int64_t now)
     return best;
 }
 
-/* One hog for each G that was woken and finds no P. */
+/* One hog for each G that was woken and finds no P.  One that cannot be interrupted where it is
+ * loses its P. */
 static void make_way(int64_t now)
 {
     uint32_t n = ld_rlx(&sched.nwoken);
-    if (ld_rlx(&sched.npidle) != 0)
+    if (n == 0 || ld_rlx(&sched.npidle) != 0)
         return;
+    see_within(now + DECLINED_NS);
     for (; n > 0; n--) {
-        struct p *pp = longest_hog(now);
+        struct p *pp = longest_hog(now, false);
         struct m *mp = pp != NULL ? user_of(pp) : NULL;
-        if (mp == NULL) {
-            see_within(now + HOG_NS);
-            return;
-        }
-        if (state_of(pp, mp, now) == M_RUNNING)
+        if (mp != NULL && is_running(mp, os_thread_cpu_ns(mp->tid))) {
             preempt_request(mp, pp);
-        else
-            take_user(pp, mp);
+            continue;
+        }
+        pp = pp != NULL ? pp : longest_hog(now, true);
+        mp = pp != NULL ? user_of(pp) : NULL;
+        if (mp == NULL)
+            return;
+        take_user(pp, mp);
     }
 }
 
@@ -320,8 +321,8 @@ static void make_way(int64_t now)
 static void make_way_here(struct p *pp, struct m *mp, int64_t now)
 {
     if (ld_rlx(&pp->runnext) != NULL && ld_rlx(&sched.hogged) &&
-        ran_ns(mp, now) >= HOGGED_NS && state_of(pp, mp, now) == M_RUNNING)
-        preempt_request(mp, pp);
+        ran_ns(mp, now) >= HOGGED_NS)
+        ask(pp, mp);
 }
 
 /* ----------------------------------------------------------------------------------------- */
@@ -352,8 +353,7 @@ struct retake retake(int64_t now)
 {
     look = (struct retake){.next_ns = RT_FOREVER};
     bool hogged = true;
-    if (ld_rlx(&sched.nwoken) != 0)
-        make_way(now);
+    make_way(now);
     uint32_t np = ld_acq(&sched.npall); /* MO: acquire <- [P2] */
     for (uint32_t i = 0; i < np; i++)
         hogged &= look_at(sched.allp[i], now);
@@ -361,4 +361,11 @@ struct retake retake(int64_t now)
     if (nstrays != 0)
         look_at_strays();
     return look;
+}
+
+int64_t retake_woken(int64_t now)
+{
+    look = (struct retake){.next_ns = RT_FOREVER};
+    make_way(now);
+    return look.next_ns;
 }

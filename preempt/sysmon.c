@@ -138,7 +138,9 @@ void *sysmon_main(void *arg)
     os_set_name("gshim-sysmon");
     os_set_timer_slack(1); /* the kernel's default would add 50 us to every sleep */
     rt_sysmon_ready();
-    int64_t delay = TICK_NS;
+    int64_t delay = TICK_NS, next = 0, hurry;
+    struct retake r = {.busy = false};
+    bool kicked = false;
     for (;;) {
         make_wanted();
         join_ended();
@@ -146,10 +148,18 @@ void *sysmon_main(void *arg)
         int64_t now = os_now_ns();
         if (timers_uncovered(now) <= now)
             rt_timers_run(now);
-        struct retake r = retake(now);
+        /* A kick up to here, our own for a G that a timer woke included, is served now. */
+        kicked |= xchg_ar(&sched.sysmon_word, 0) != 0;
+        bool quiet = next == RT_FOREVER;
+        if ((kicked && !ld_rlx(&sched.hogged)) || now >= next || quiet) {
+            delay = kicked && quiet ? LOOK_SHORT_NS : delay;
+            r = retake(now);
+            r.busy |= watch_was_busy();
+            next = next_look(now, &delay, &r);
+        } else if ((hurry = retake_woken(now)) < next) {
+            next = hurry;
+        }
         int64_t debug_next = rt_debug_on ? debug_tick(now, !r.busy) : RT_FOREVER;
-        r.busy |= watch_was_busy();
-        if (sleep_until(next_look(now, &delay, &r), debug_next, now))
-            delay = LOOK_SHORT_NS;
+        kicked = sleep_until(next, debug_next, now);
     }
 }

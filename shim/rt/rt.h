@@ -316,8 +316,8 @@ struct p {
     struct trace_p trace; /* who holds the P */
     /* sysmon only */
     struct sysmontick {
-        uint32_t schedtick, syscalltick, strikes, state;
-        int64_t syscall_when, cpu_when, cpu_at;
+        uint32_t schedtick, syscalltick, strikes;
+        int64_t syscall_when, cpu_when, cpu_at, cpu_used;
         struct m *mp, *syscall_mp; /* whose clock, whose call */
     } mon;
 };
