@@ -50,6 +50,8 @@ under preemptus=50 throw "$seconds"
 under preemptus=50,yieldrandom=1 throw "$seconds"
 under "" world 0.1
 under preemptus=100 world 0.1
+under "" eintr "$seconds"
+under preemptus=50 eintr "$seconds"
 GSHIM_MAXPROCS=2 LD_PRELOAD=$lib timeout -k 5 200 "$bin/wake" || say_failed wake $?
 
 exit $failed
