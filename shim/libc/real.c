@@ -51,7 +51,7 @@ static void *lookup_old(const char *name)
     return fn;
 }
 
-static void *lookup(const char *name, const char *version)
+void *real_lookup(const char *name, const char *version)
 {
     void *fn = NULL;
     if (real_old_libc())
@@ -63,7 +63,7 @@ static void *lookup(const char *name, const char *version)
 
 void *real_resolve(enum real_index i)
 {
-    void *fn = lookup(rows[i].name, rows[i].version);
+    void *fn = real_lookup(rows[i].name, rows[i].version);
     if (fn == NULL) {
         os_log("the C library has no %s; cannot go on", rows[i].name);
         os_abort();

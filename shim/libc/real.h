@@ -36,6 +36,8 @@ extern void *real_slot[REAL_COUNT];
 
 /* real_resolve - fill one slot; never returns NULL (a missing name is fatal).        */
 void *real_resolve(enum real_index i);
+/* real_lookup - the next definition of NAME behind ours, or NULL; VERSION may be NULL.        */
+void *real_lookup(const char *name, const char *version);
 void real_init(void);
 void real_init_old(void); /* the same where real_old_libc */
 /* real_old_libc - is this a C library before 2.34, whose calls we can only pass on?     [any] */

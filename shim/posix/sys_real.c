@@ -3,8 +3,6 @@
  * Looked up at first use, not at the start: most programs need few of them, and a preloaded
  * malloc that reads a file while it initialises must not find us in the loader.
  */
-#include <dlfcn.h>
-
 #include "shim/posix/sys.h"
 
 static const char *const names[SYSREAL_COUNT] = {
@@ -20,7 +18,7 @@ void *sys_real(enum sys_index i)
     void *fn = ld_acq(&found[i]); /* MO: acquire <- [R2]: the code is mapped */
     if (likely(fn != NULL))
         return fn;
-    fn = dlsym(RTLD_NEXT, names[i]);
+    fn = real_lookup(names[i], NULL);
     if (fn == NULL) {
         os_log("the C library has no %s; cannot go on", names[i]);
         os_abort();
