@@ -20,6 +20,8 @@
  *   arch_uc_pc, _sp           the interrupted pc and sp in a ucontext_t
  *   ARCH_DWARF_*              how many registers the ABI's call frame information knows, and the
  *                             numbers of sp and of the return address
+ *   ARCH_JUMP_CHOSEN(name, f) defines a function that jumps to what f() returns, leaving no
+ *                             trace on the stack
  *   ARCH_RED_ZONE             bytes below sp that belong to the interrupted function
  */
 #ifndef GSHIM_ARCH_H

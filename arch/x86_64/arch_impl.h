@@ -15,6 +15,15 @@ struct g;
 /* For a function that is jumped to, not called: realigns the stack pointer. */
 #define ARCH_JUMP_TARGET __attribute__((force_align_arg_pointer))
 
+/* Defines NAME, which asks CHOOSE() where to go and goes on there with the caller's stack as
+ * it was.  For vfork: a frame of ours would be gone when the parent returns through it. */
+#define ARCH_JUMP_CHOSEN(name, choose)                                                   \
+    __asm__(".text\n.globl " #name "\n.type " #name ", @function\n.p2align 4\n" #name    \
+            ":\n"                                                                        \
+            "\t.cfi_startproc\n\tsubq $8, %rsp\n\t.cfi_adjust_cfa_offset 8\n"            \
+            "\tcall " #choose "\n\taddq $8, %rsp\n\t.cfi_adjust_cfa_offset -8\n"         \
+            "\tjmp *%rax\n\t.cfi_endproc\n.size " #name ", .-" #name "\n")
+
 /* One load of the slot, one of its offset from the GOT.  The asm is volatile and claims
  * memory, so the compiler may neither keep the value across a switch nor hoist it. */
 static inline struct g *arch_self(void)

@@ -405,6 +405,28 @@ static int write_shared(void *arg)
     _exit(7);
 }
 
+/* In a process that never had a thread the child shares the memory, as vfork(2) says. */
+MODE(vfork_before_threads)
+{
+    static volatile int shared, exits;
+    for (int i = 0; i < 3; i++) {
+        pid_t pid = vfork();
+        if (pid == 0) {
+            shared++;
+            _exit(7);
+        }
+        int status = 0;
+        if (waitpid(pid, &status, 0) == pid && WIFEXITED(status))
+            exits += WEXITSTATUS(status) == 7;
+    }
+    return shared == 3 && exits == 3 ? 0 : 1;
+}
+
+TEST(vfork_before_threads)
+{
+    CHECK_EXITS(run_mode("vfork_before_threads", NULL, 0), 0);
+}
+
 static void clone_vfork(void)
 {
     static char stack[2][64 * 1024] __attribute__((aligned(64)));

@@ -10,7 +10,9 @@
  * The world is not stopped: nothing that another thread may have half done at that moment is
  * looked at in the child; locks are set free and lists emptied, and of memory only what was
  * never published is lost.
- * vfork would share our state with a child that runs on the parent's stack: it is fork here.
+ * vfork would share our state with a child that runs on the parent's stack: it is fork in a
+ * process with threads of ours.  Without, nothing of ours is in use, and it is libc's: a
+ * program that starts many others need not copy its page tables for each.
  * _Fork and clone without shared memory run no handlers, so we call ours.  A child of clone
  * with shared memory that its parent waits for (CLONE_VM, CLONE_VFORK) sees our state with no
  * kernel thread of it: it runs as a foreign thread, for which our entry points touch none.
@@ -37,10 +39,12 @@ EXPORT int __register_atfork(void (*prepare)(void), void (*parent)(void),
     return REAL(__register_atfork)(prepare, parent, child, dso);
 }
 
-EXPORT pid_t vfork(void)
+static __attribute__((used)) void *vfork_choose(void)
 {
-    return fork();
+    return rt_is_started() ? (void *)fork : (void *)REAL(vfork);
 }
+
+ARCH_JUMP_CHOSEN(vfork, vfork_choose);
 
 EXPORT pid_t _Fork(void)
 {
