@@ -134,7 +134,7 @@ FLAGS_NOW := $(CC) $(CPPFLAGS) $(GSHIM_CFLAGS) $(OPT) $(CFLAGS) $(GSHIM_LDFLAGS)
 $(O)/flags: FORCE | $(O)/
 	@printf '%s\n' '$(FLAGS_NOW)' | cmp -s - $@ || printf '%s\n' '$(FLAGS_NOW)' > $@
 
-$(O)/ $(O)/conform/ $(O)/stress/ $(O)/unit/ $(O)/preempt/ $(O)/tasks/:
+$(O)/ $(O)/conform/ $(O)/stress/ $(O)/unit/ $(O)/preempt/ $(O)/tasks/ $(O)/fuzz/:
 	@mkdir -p $@
 
 .PHONY: FORCE
@@ -224,7 +224,7 @@ SOAK_SECONDS   ?= 600
 check: deps-check
 	+$(Q)$(MAKE) --no-print-directory check-steps
 
-.PHONY: tasks models check-steps check-clang check-unit check-conform check-env check-debug check-preempt \
+.PHONY: tasks models check-sanitize check-fuzz check-steps check-clang check-unit check-conform check-env check-debug check-preempt \
     check-stress \
     check-apps
 check-steps:
@@ -235,6 +235,8 @@ check-steps:
 	+$(Q)$(MAKE) --no-print-directory check-conform
 	+$(Q)$(MAKE) --no-print-directory check-env
 	+$(Q)$(MAKE) --no-print-directory check-debug
+	+$(Q)$(MAKE) --no-print-directory check-sanitize
+	+$(Q)$(MAKE) --no-print-directory check-fuzz
 	+$(Q)$(MAKE) --no-print-directory models
 	+$(Q)$(MAKE) --no-print-directory tasks
 	+$(Q)$(MAKE) --no-print-directory check-preempt
@@ -267,6 +269,34 @@ check-suites: all
 # Settings, limits, other preloads: what is seen from outside a process.
 check-env: all
 	$(Q)$(TEST_ENV) compat-tests/env/run.sh
+
+# The parts without entry points under the address and undefined-behaviour sanitizers.  Not those
+# that run on stacks and thread control blocks of our own making, which the sanitizers take for
+# errors of ours: test_switch, test_tls.
+SAN_O     = $(O)-sanitize
+SAN_UNIT  = $(patsubst $(O)/%,$(SAN_O)/%,$(filter-out %/test_switch %/test_tls,$(UNIT)))
+SAN_FLAGS = -O1 -g -fno-exceptions -fno-omit-frame-pointer -fsanitize=address,undefined \
+            -fno-sanitize-recover=all
+check-sanitize:
+	+$(Q)$(MAKE) --no-print-directory O=$(SAN_O) OPT='$(SAN_FLAGS)' $(SAN_UNIT)
+	$(Q)for t in $(SAN_UNIT); do echo "== $$t"; \
+	    $(TEST_ENV) ASAN_OPTIONS=detect_leaks=0 $$t || exit 1; done
+
+# What reads text from outside, on made-up text: libFuzzer, from a corpus that it adds to below $(O).
+FUZZ_SECONDS ?= 5
+FUZZERS := $(patsubst compat-tests/%.c,$(O)/%,$(wildcard compat-tests/fuzz/fuzz_*.c))
+$(FUZZERS): $(O)/%: compat-tests/%.c shim/rt/config.c shim/rt/config_cgroup.c | $(O)/fuzz/
+	$(call say,FUZZ,$@)
+	$(Q)clang $(CPPFLAGS) $(T_CFLAGS) -O1 -g -fsanitize=fuzzer,address,undefined \
+	    -fno-sanitize-recover=all -o $@ $^
+check-fuzz: $(FUZZERS)
+	$(Q)for f in $(FUZZERS); do \
+	    name=$${f##*/fuzz_}; mkdir -p $(O)/fuzz/corpus-$$name; echo "== $$f"; \
+	    $$f -seed=1 -max_total_time=$(FUZZ_SECONDS) -timeout=20 -verbosity=0 \
+	        -artifact_prefix=$(O)/fuzz/ $(O)/fuzz/corpus-$$name \
+	        compat-tests/fuzz/corpus/$$name > $(O)/fuzz/$$name.log 2>&1 || \
+	        { tail -n 40 $(O)/fuzz/$$name.log; exit 1; }; \
+	    grep '^Done' $(O)/fuzz/$$name.log; done
 
 # The protocols, model-checked; and broken variants, which must fail.
 models:
@@ -326,6 +356,7 @@ apps: deps-apps
 soak: deps-apps
 	+$(Q)$(MAKE) --no-print-directory STRESS_SECONDS=$(SOAK_SECONDS) check-stress
 	+$(Q)$(MAKE) --no-print-directory PREEMPT_SECONDS=$(SOAK_SECONDS) check-preempt
+	+$(Q)$(MAKE) --no-print-directory FUZZ_SECONDS=$(SOAK_SECONDS) check-fuzz
 	+$(Q)$(MAKE) --no-print-directory conformance-steps
 	$(Q)$(TEST_ENV) compat-tests/apps/run.sh --all
 
@@ -390,7 +421,7 @@ uninstall:
 	    $(D)$(mandir)/man7/libgshim.7
 
 clean:
-	rm -rf $(O) $(O)-clang
+	rm -rf $(O) $(O)-clang $(O)-sanitize
 
 # ---- packages --------------------------------------------------------------------------
 
