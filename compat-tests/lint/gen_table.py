@@ -30,12 +30,40 @@ def cell(text):
     return text.replace("<", "&lt;").replace("|", "\\|")
 
 
+KINDS = {
+    "GSHIM_WAIT": "tries, then the coroutine waits",
+    "GSHIM_SLEEP": "the coroutine waits",
+    "GSHIM_HANDOFF": "a kernel thread blocks",
+    "GSHIM_FILE": "a kernel thread blocks, at most GSHIM_MAXFILECALLS of them",
+    "GSHIM_LIBC": "libc's function, in which a kernel thread blocks",
+    "GSHIM_DIRECT": "depends on its arguments",
+}
+HANDLERS = {"RESTART": "EINTR without SA_RESTART", "EINTR": "EINTR", "NONE": "goes on"}
+
+
+def calls_table(rows):
+    """How each call that may block is made (syscalls.def)."""
+    groups = {}
+    for row in rows:
+        if row.eintr:
+            key = (KINDS[row.kind], "yes" if row.cancel else "no", HANDLERS[row.eintr])
+            groups.setdefault(key, []).append(row)
+    if not groups:
+        return []
+    out = ["", "Calls that may block, how a coroutine makes them, and what ends them:", "",
+           "| Calls | How | Cancellation point | After a signal handler |",
+           "|---|---|---|---|"]
+    return out + [f"| {names(members)} | {' | '.join(key)} |"
+                  for key, members in groups.items()]
+
+
 def generate(rows):
     mine = [r for r in rows if r.implemented]
     left = [r for r in rows if not r.implemented]
     out = [f"By gshim ({len(mine)}):", "", "| Family | Symbols |", "|---|---|"]
     for family, members in by_family(mine).items():
         out.append(f"| {cell(family)} | {names(members)} |")
+    out += calls_table(mine)
     out += ["", f"Left to libc ({len(left)}):", "", "| Symbols | Why that is right |",
             "|---|---|"]
     reasons = {}

@@ -64,4 +64,5 @@ def self_test():
         fails(compare(list(parse_table("t.def", bad)), set(), "libc"), 1, bad)
 
 
-run("complete", check, self_test)
+if __name__ == "__main__":
+    run("complete", check, self_test)

@@ -97,6 +97,7 @@ def output(*command, **kwargs):
 
 ROW = re.compile(r"^(GSHIM_[A-Z_]+)\(([A-Za-z0-9_]+)(.*)$")
 FAMILY = re.compile(r"^/\* -+ (.*?) -*\s*\*/$")
+RULES = re.compile(r"^, (CANCEL|NO), (RESTART|EINTR|NONE)\b")
 REASON = re.compile(r'^, "(.*)"\)$')
 
 
@@ -107,6 +108,8 @@ class Row:
         m = REASON.match(rest)
         self.reason = m[1].strip() if m else ""
         self.implemented = kind != "GSHIM_PASS"
+        m = RULES.match(rest)
+        self.cancel, self.eintr = (m[1] == "CANCEL", m[2]) if m else (False, "")
 
 
 def parse_table(path, text):

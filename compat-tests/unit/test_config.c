@@ -86,6 +86,20 @@ Test(config, maxprocs_from_env_reads_no_file)
     cr_assert_str_empty(stderr_text);
 }
 
+Test(config, maxfilecalls)
+{
+    struct rt_config c;
+
+    config_load_from(&c, ENV("GSHIM_MAXPROCS=1"), false);
+    cr_assert_eq(c.maxfilecalls, CONFIG_MAXFILECALLS_DEFAULT);
+    config_load_from(&c, ENV("GSHIM_MAXPROCS=1", "GSHIM_MAXFILECALLS=3"), false);
+    cr_assert_eq(c.maxfilecalls, 3);
+    cr_assert_str_eq(stderr_text, "");
+    config_load_from(&c, ENV("GSHIM_MAXPROCS=1", "GSHIM_MAXFILECALLS=0"), false);
+    cr_assert_eq(c.maxfilecalls, CONFIG_MAXFILECALLS_DEFAULT);
+    cr_assert(strstr(stderr_text, "GSHIM_MAXFILECALLS=\"0\"") != NULL);
+}
+
 Test(config, bad_maxprocs_is_named_and_replaced)
 {
     struct rt_config c;

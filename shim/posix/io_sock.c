@@ -28,6 +28,7 @@ struct sock {
     socklen_t len;
     struct msghdr *msg; /* recvmsg, sendmsg */
     size_t done;
+    size_t before; /* what calls before this one have done of the same work */
 };
 
 /* --- one call --------------------------------------------------------------------------- */
@@ -100,7 +101,7 @@ static long run(int fd, struct sock *o)
     struct sys_op op = {
         .io = {.fd = fd, .events = o->sending ? OS_IO_OUT : in, .try = try, .arg = o},
         .timeout_opt = o->sending ? SO_SNDTIMEO : SO_RCVTIMEO};
-    r = sys_wait(&op, &o->done);
+    r = sys_wait(&op, o->before != 0 ? &o->before : &o->done);
     if (r == IO_CANNOT)
         return in_kernel(fd, o);
     return r < 0 && o->done != 0 ? (long)o->done : r;
@@ -177,7 +178,7 @@ static long finish(int fd, const struct msghdr *m, int flags, bool sending, size
                          .nr = sending ? SYS_sendmsg : SYS_recvmsg,
                          .flags = (flags & ~MSG_WAITALL) | MSG_NOSIGNAL,
                          .msg = &left,
-                         .done = 0};
+                         .before = done};
         bool pending = libc_cancel_pending(rt_self()->tcb);
         r = pending ? -ECANCELED : run(fd, &o);
         if (r <= 0)

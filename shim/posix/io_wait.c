@@ -33,6 +33,7 @@ long sys_wait(struct sys_op *op, const size_t *progress)
     op->io.deadline_ns = own_deadline(op->io.fd, op->timeout_opt);
     /* socket(7): with a timeout a call is not restarted after a handler. */
     op->io.any_handler = op->io.deadline_ns != RT_FOREVER;
+    op->io.progress = progress;
     for (;;) {
         long r = io_wait(&op->io);
         if (r == IO_TIMEOUT)

@@ -12,6 +12,7 @@
 #include "shim/posix/posix.h"
 #include "shim/posix/sched.h"
 #include "shim/posix/signal.h"
+#include "shim/posix/sys.h"
 
 EXPORT pid_t gettid(void)
 {
@@ -163,7 +164,7 @@ EXPORT long syscall(long nr, ...)
         done =
             sync_futex(&ret, (uint32_t *)a[0], (int)a[1], (uint32_t)a[2],
                        (const struct timespec *)a[3], (uint32_t *)a[4], (uint32_t)a[5]);
-    if (!done) {
+    if (!done && !io_syscall(&ret, nr, a)) {
         bool blocks = nr == SYS_futex;
         if (blocks)
             rt_block_begin(true);

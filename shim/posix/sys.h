@@ -107,4 +107,8 @@ long io_recvmsg(int fd, struct msghdr *m, int flags);
 long io_sendmsg(int fd, const struct msghdr *m, int flags);
 int io_poll_call(struct pollfd *fds, nfds_t n, int64_t timeout_ns, const sigset_t *mask);
 
+/* io_syscall - syscall(2) with a number that may sleep: true when made, *RET its result or
+ * -errno. */
+bool io_syscall(long *ret, long nr, const long a[6]);
+
 #endif

@@ -101,8 +101,8 @@ long io_wait(struct io_op *op)
         long r = wait_section(op);
         if (r != -EINTR && r != -EAGAIN)
             return r;
-        if (ld_rlx(&gp->sig_eintr) != eintr ||
-            (op->any_handler && ld_rlx(&gp->sig_ran) != ran))
+        bool any = op->any_handler || (op->progress != NULL && *op->progress != 0);
+        if (ld_rlx(&gp->sig_eintr) != eintr || (any && ld_rlx(&gp->sig_ran) != ran))
             return -EINTR;
     }
 }

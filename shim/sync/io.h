@@ -20,7 +20,9 @@ struct io_op {
     void *arg;
     int64_t deadline_ns; /* CLOCK_MONOTONIC; RT_FOREVER: none */
     bool any_handler; /* EINTR after any handler, else after those without SA_RESTART */
-    bool no_cancel;   /* not a cancellation point */
+    const size_t
+        *progress;  /* or NULL; once it is not 0, EINTR after any handler as well */
+    bool no_cancel; /* not a cancellation point */
 };
 
 /* Results of io_wait besides those of TRY. */
