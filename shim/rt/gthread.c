@@ -211,7 +211,9 @@ void g_start(struct g *gp)
     struct rt_section s;
     add_rlx(&sched.ng, 1);
     rt_enter(&s);
-    rt_ready(gp, true);
+    struct p *pp = s.gp != NULL ? s.gp->m->p : NULL;
+    /* Threads begin in the order in which they were made: next only if nobody is before it. */
+    rt_ready(gp, pp != NULL && pp->runnext == NULL && runq_empty(pp));
     rt_exit(&s);
 }
 

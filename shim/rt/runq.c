@@ -115,15 +115,14 @@ struct g *runq_steal(struct p *pp, struct p *victim, bool next_too)
             return next_too ? steal_next(victim) : NULL;
         if (n > RT_RING / 2)
             continue; /* head and tail were read at different times */
-        for (uint32_t i = 0; i < n; i++)
-            st_rlx(&pp->ring[(t + i) % RT_RING],
+        struct g *gp = ld_rlx(&victim->ring[h % RT_RING]);
+        for (uint32_t i = 1; i < n; i++)
+            st_rlx(&pp->ring[(t + i - 1) % RT_RING],
                    ld_rlx(&victim->ring[(h + i) % RT_RING]));
         if (!cas_rel(&victim->head, &h, h + n)) /* MO: release -> [Q2] */
             continue;
-        n--;
-        struct g *gp = ld_rlx(&pp->ring[(t + n) % RT_RING]);
-        if (n > 0)
-            st_rel(&pp->tail, t + n); /* MO: release -> [Q1] */
+        if (n > 1)
+            st_rel(&pp->tail, t + n - 1); /* MO: release -> [Q1] */
         return gp;
     }
 }
