@@ -345,3 +345,29 @@ TEST(out_of_address_space)
     CHECK_EXITS(run_mode("address_space_limit", NULL, 0), 0);
     CHECK_EQ(setrlimit(RLIMIT_STACK, &old), 0);
 }
+
+/* ---- joining in a circle ------------------------------------------------------------- */
+
+static int started;
+
+static void *joins_main(void *arg)
+{
+    add(&started, 1);
+    pthread_join(*(pthread_t *)arg, NULL);
+    return NULL;
+}
+
+TEST(join_of_a_cancelled_joiner)
+{
+    pthread_t self = pthread_self(), t;
+    void *result = NULL;
+
+    started = 0;
+    t = spawn(joins_main, &self);
+    await_at_least(&started, 1);
+    settle();
+    /* Cancellation ends that join, so waiting for it is no deadlock. */
+    CHECK_EQ(pthread_cancel(t), 0);
+    CHECK_EQ(pthread_join(t, &result), 0);
+    CHECK(result == PTHREAD_CANCELED);
+}

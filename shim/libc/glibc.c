@@ -276,6 +276,7 @@ enum {
     CANCELED = 8,
     EXITING = 16,
     TERMINATED = 32,
+    SETXID = 64,
 };
 
 static uint32_t *cancel_word(void *tcb)
@@ -311,6 +312,17 @@ const uint32_t libc_cancel_set = CANCELED;
 const uint32_t *libc_cancel_word(void *tcb)
 {
     return cancel_word(tcb);
+}
+
+bool libc_cancel_requested(void *tcb)
+{
+    return (ld_rlx(cancel_word(tcb)) & (CANCELING | CANCELED | EXITING | TERMINATED)) !=
+           0;
+}
+
+bool libc_setxid_marked(void *tcb)
+{
+    return (ld_rlx(cancel_word(tcb)) & SETXID) != 0;
 }
 
 bool libc_cancel_pending(void *tcb)

@@ -88,7 +88,11 @@ bool libc_main_exit_hook(void *main_tcb, void (*fn)(void));
  * also so inside libc's own blocking calls.                                          [sig] */
 bool libc_cancel_request(void *tcb);
 bool libc_cancel_pending(void *tcb);
+/* libc_cancel_requested - was it cancelled, enabled or not? */
+bool libc_cancel_requested(void *tcb);
 bool libc_cancel_at_once(void *tcb);
+/* libc_setxid_marked - is setuid or the like under way, and this thread's turn to come? */
+bool libc_setxid_marked(void *tcb);
 /* libc_cancel_async - would a cancellation that comes now be one at once? */
 bool libc_cancel_async(void *tcb);
 /* For arch_syscall_cp: (*word & RELEVANT) == PENDING means pending and enabled. */

@@ -20,16 +20,27 @@ static bool not_exited(void *arg)
     return (ld_acq((uint32_t *)arg) & JOIN_EXITED) == 0; /* MO: acquire <- [J1] */
 }
 
+/* Would SELF's join wait for a join that waits for SELF?  Not if either is being cancelled,
+ * which ends one of them. */
+static bool closes_circle(struct g *self, struct g *gp)
+{
+    if (self == NULL || (gp != self && ld_rlx(&gp->joining) != self))
+        return false;
+    if (gp != self && libc_cancel_requested(gp->tcb))
+        return false;
+    return !libc_cancel_pending(self->tcb);
+}
+
 static int claim(struct g *gp)
 {
     struct g *self = rt_self();
     uint32_t v = ld_rlx(&gp->join);
     do {
+        if ((v & JOIN_DETACHED) != 0) /* also of one that has ended: as glibc */
+            return EINVAL;
         if ((v & JOIN_GONE) != 0)
             return ESRCH;
-        if ((v & JOIN_DETACHED) != 0)
-            return EINVAL;
-        if (gp == self || (self != NULL && ld_rlx(&gp->joining) == self))
+        if (closes_circle(self, gp))
             return EDEADLK;
         if ((v & JOIN_CLAIMED) != 0)
             return EINVAL;
@@ -108,10 +119,10 @@ int join_detach(struct g *gp)
 {
     uint32_t v = ld_rlx(&gp->join);
     do {
-        if ((v & JOIN_GONE) != 0)
-            return ESRCH;
         if ((v & JOIN_DETACHED) != 0)
             return EINVAL;
+        if ((v & JOIN_GONE) != 0)
+            return ESRCH;
         if ((v & JOIN_CLAIMED) != 0)
             return 0; /* somebody is joining: as glibc */
     } while (!cas_ar(&gp->join, &v, v | JOIN_DETACHED)); /* MO: acquire <- [J1] */
@@ -126,7 +137,7 @@ void join_publish(struct g *gp)
     if ((v & JOIN_CLAIMED) != 0) {
         park_wake_one(&gp->join, NULL, NULL);
     } else if ((v & JOIN_DETACHED) != 0 && !gp->is_main) {
-        st_rlx(&gp->join, JOIN_GONE);
+        st_rlx(&gp->join, JOIN_GONE | JOIN_DETACHED);
         g_free(gp);
     }
 }
