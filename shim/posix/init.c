@@ -54,6 +54,7 @@ static void attention(struct g *gp)
 static void prepare(void)
 {
     signal_prepare(preempt_prepare());
+    setxid_start();
 }
 
 bool posix_start(void)

@@ -50,6 +50,8 @@ static inline struct g *posix_g(pthread_t t)
     return rt_is_started() ? g_of_tcb((void *)t) : NULL;
 }
 
+/* setxid_start - take part in setuid & co, see setxid.c; once sysmon is there. */
+void setxid_start(void);
 /* posix_fork_child - in a child of fork, before anything else (init.c). */
 void posix_fork_child(void);
 
