@@ -363,7 +363,7 @@ const char *libc_probe_objects(void)
           (m.__data.__kind & LIBC_MUTEX_KIND) == PTHREAD_MUTEX_RECURSIVE;
     pthread_mutexattr_setpshared(&ma, PTHREAD_PROCESS_SHARED);
     REAL(pthread_mutex_init)(&m, &ma);
-    ok &= (m.__data.__kind & LIBC_MUTEX_SPECIAL) != 0;
+    ok &= (m.__data.__kind & LIBC_MUTEX_SPECIAL) == LIBC_MUTEX_SHARED;
     pthread_condattr_init(&ca);
     pthread_condattr_setpshared(&ca, PTHREAD_PROCESS_SHARED);
     REAL(pthread_cond_init)(&c, &ca);

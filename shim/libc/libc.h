@@ -120,6 +120,7 @@ enum {
     LIBC_MUTEX_SPECIAL =
         0xf0, /* robust 16, priority inherit 32, protect 64, shared 128 */
     LIBC_MUTEX_PROTECT = 64,
+    LIBC_MUTEX_SHARED = 128,
     LIBC_COND_SHARED = 1, /* in the word that libc_cond_flags finds */
     LIBC_COND_MONOTONIC = 2,
     LIBC_COND_OURS =

@@ -17,6 +17,13 @@
  *            is touched after that store, so its next owner may destroy it.
  * A woken waiter competes anew, which is fast and unfair; one that has waited a millisecond
  * is handed the lock (token HANDED), so nobody starves.
+ * A private mutex that is used with a process-shared condition variable becomes a shared one
+ * (mutex_share): the wait is in the C library, which unlocks and locks it by its own protocol.
+ * The owner marks the kind, then, under the bucket lock, wakes all waiters and leaves the
+ * library's word (2: locked, somebody may sleep).  Nobody parks any more after that, since who
+ * would looks at the kind under that lock; and a thread that is past its look at the kind can
+ * do one thing only, 0 -> LOCKED, which means the same in both protocols: no other value of
+ * ours occurs in the library's.
  * Before the second thread exists plain loads and stores do.
  * Owner and depth belong to the owner; __owner is also read by others to compare it with
  * their own tid, which it can only equal if they stored it.
@@ -24,12 +31,21 @@
 #include "shim/sync/sync.h"
 
 /* What a wake by unlock brings: the lock itself, or MU_WOKEN to be cleared. */
-enum { HANDED = 1, MARKED = 2 };
+enum { HANDED = 1, MARKED = 2, SHARED = 3 };
+/* lock_word: the mutex has become a shared one meanwhile. */
+enum { NOT_OURS = -1 };
+static const unsigned HELD = MU_LOCKED | MU_LIBC_PARKED;
 enum { SPINS = 40 };
 
 static unsigned *word_of(pthread_mutex_t *m)
 {
     return (unsigned *)&m->__data.__lock;
+}
+
+/* __lock is the first field. */
+static pthread_mutex_t *mutex_of(unsigned *word)
+{
+    return (pthread_mutex_t *)(void *)word;
 }
 
 /* One attempt to get the lock. */
@@ -42,7 +58,7 @@ static bool still_held(void *arg)
 {
     const struct lock_try *t = arg;
     unsigned v = ld_rlx(t->word);
-    while ((v & MU_LOCKED) != 0)
+    while ((v & MU_LOCKED) != 0 && !mutex_is_special(mutex_of(t->word)))
         if (cas_rlx(t->word, &v, (v | MU_PARKED) & ~t->woken))
             return true;
     return false;
@@ -51,7 +67,7 @@ static bool still_held(void *arg)
 static bool take_word(const struct lock_try *t)
 {
     unsigned v = ld_rlx(t->word);
-    while ((v & MU_LOCKED) == 0)
+    while ((v & HELD) == 0)
         if (cas_acq(t->word, &v, (v | MU_LOCKED) & ~t->woken)) /* MO: acquire <- [MU] */
             return true;
     return false;
@@ -65,7 +81,7 @@ static bool spin_for(const struct lock_try *t)
         unsigned v = ld_rlx(t->word);
         if ((v & MU_PARKED) != 0)
             return false;
-        if ((v & MU_LOCKED) == 0 && take_word(t))
+        if ((v & HELD) == 0 && take_word(t))
             return true;
         arch_pause();
     }
@@ -87,6 +103,8 @@ static int lock_word(unsigned *word, unsigned woken, struct deadline d)
     for (;;) {
         if (take_word(&t))
             return 0;
+        if (unlikely(mutex_is_special(mutex_of(word))))
+            return NOT_OURS;
         if (!armed) {
             int err = deadline_set(&op, d);
             if (err != 0)
@@ -107,9 +125,25 @@ static int lock_word(unsigned *word, unsigned woken, struct deadline d)
 int mutex_lock_slow(pthread_mutex_t *m, struct deadline d)
 {
     int err = lock_word(word_of(m), 0, d);
+    if (unlikely(err == NOT_OURS))
+        return pshared_mutex_lock(m, d);
     if (err == 0)
         m->__data.__owner = (int)libc_tid();
     return err;
+}
+
+static uintptr_t to_shared(void *arg, struct park_found found)
+{
+    (void)found;
+    st_rel((unsigned *)arg, MU_LIBC_PARKED); /* MO: release -> [MU] */
+    return SHARED;
+}
+
+void mutex_share(pthread_mutex_t *m)
+{
+    st_rlx(&m->__data.__kind, m->__data.__kind | LIBC_MUTEX_SHARED);
+    pshared_mutex_adopt(m);
+    park_wake_n(word_of(m), SIZE_MAX, to_shared, word_of(m));
 }
 
 static uintptr_t release(void *arg, struct park_found found)
@@ -143,10 +177,10 @@ bool mutex_mark_parked(pthread_mutex_t *m)
 
 int mutex_relock(pthread_mutex_t *m, uintptr_t token)
 {
-    if (token == 0)
+    if (token == 0 || token == SHARED)
         return mutex_lock(m);
-    if (token == MARKED)
-        lock_word(word_of(m), MU_WOKEN, NO_DEADLINE);
+    if (token == MARKED && lock_word(word_of(m), MU_WOKEN, NO_DEADLINE) == NOT_OURS)
+        return pshared_mutex_lock(m, NO_DEADLINE);
     m->__data.__count = 1;
     st_rlx(&m->__data.__owner, (int)libc_tid());
     return 0;
@@ -177,11 +211,15 @@ int mutex_lock_kind(pthread_mutex_t *m, struct deadline d)
     unsigned e = 0;
     if (!cas_acq(word_of(m), &e, MU_LOCKED)) { /* MO: acquire <- [MU] */
         int err = lock_word(word_of(m), 0, d);
+        if (unlikely(err == NOT_OURS))
+            return pshared_mutex_lock(m, d);
         if (err != 0)
             return err;
     }
     m->__data.__count = 1;
     st_rlx(&m->__data.__owner, tid);
+    if (unlikely(mutex_is_special(m)))
+        pshared_mutex_adopt(m);
     return 0;
 }
 
@@ -204,6 +242,8 @@ int mutex_trylock(pthread_mutex_t *m)
         return EBUSY;
     m->__data.__count = 1;
     st_rlx(&m->__data.__owner, tid);
+    if (unlikely(mutex_is_special(m)))
+        pshared_mutex_adopt(m);
     return 0;
 }
 
@@ -235,9 +275,10 @@ bool mutex_may_unlock(const pthread_mutex_t *m)
 
 int mutex_destroy(pthread_mutex_t *m)
 {
-    if (mutex_is_special(m))
+    /* The library also counts users, which is not exact for one that was private once. */
+    if ((m->__data.__kind & LIBC_MUTEX_SPECIAL & ~LIBC_MUTEX_SHARED) != 0)
         return REAL(pthread_mutex_destroy)(m);
-    if ((ld_rlx(word_of(m)) & MU_LOCKED) != 0)
+    if ((ld_rlx(word_of(m)) & HELD) != 0)
         return EBUSY;
     m->__data.__kind = -1; /* as glibc: use after destroy is EINVAL there */
     return 0;

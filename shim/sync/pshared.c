@@ -10,27 +10,46 @@
  */
 #include "shim/sync/sync.h"
 
-/* Run with the identity of the M; the G is bound to it already. */
-static struct g *native_begin(void)
+/* Run with the identity of the M, on which the G stays meanwhile: bound, or because it is in
+ * the runtime.  With BLOCKS its P goes to others. */
+static struct g *native_begin(bool blocks)
 {
     struct g *gp = rt_self();
-    if (gp != NULL) {
+    struct rt_section s;
+    if (gp == NULL)
+        return NULL;
+    if (blocks) {
         rt_block_begin(true);
         gp->in_rt++; /* handlers of the program wait: they would find the wrong identity */
         fence_sig();
-        arch_set_tp((uintptr_t)gp->m->g0.tcb);
+    } else {
+        rt_enter(&s);
     }
+    arch_set_tp((uintptr_t)gp->m->g0.tcb);
     return gp;
 }
 
-static void native_end(struct g *gp)
+static void native_end(struct g *gp, bool blocks)
 {
+    struct rt_section s = {.gp = gp};
     if (gp == NULL)
         return;
     arch_set_tp((uintptr_t)gp->tcb);
     fence_sig();
-    gp->in_rt--;
-    rt_block_end();
+    if (blocks) {
+        gp->in_rt--;
+        rt_block_end();
+    } else {
+        rt_exit(&s);
+    }
+}
+
+/* Does it matter to the library or the kernel which thread holds M? */
+static bool has_owner(const pthread_mutex_t *m)
+{
+    int kind = m->__data.__kind, type = kind & LIBC_MUTEX_KIND;
+    return (kind & LIBC_MUTEX_SPECIAL & ~LIBC_MUTEX_SHARED) != 0 ||
+           type == PTHREAD_MUTEX_RECURSIVE || type == PTHREAD_MUTEX_ERRORCHECK;
 }
 
 static int real_lock(pthread_mutex_t *m, struct deadline d)
@@ -54,55 +73,79 @@ static void bind(const pthread_mutex_t *m)
         gp->has_ceilings = true;
         rt_lock_m();
     }
-    rt_lock_m();
+    if (has_owner(m))
+        rt_lock_m();
 }
 
+static void unbind(bool owned)
+{
+    if (owned)
+        rt_unlock_m();
+}
+
+void pshared_mutex_adopt(pthread_mutex_t *m)
+{
+    struct g *gp = rt_self();
+    bind(m);
+    if (gp != NULL)
+        m->__data.__owner = (int)*libc_tid_word(gp->m->g0.tcb);
+    m->__data.__nusers++;
+}
+
+/* Without giving up the P when the lock is free. */
 int pshared_mutex_lock(pthread_mutex_t *m, struct deadline d)
 {
+    int err = pshared_mutex_trylock(m);
+    if (err != EBUSY)
+        return err;
+    bool owned = has_owner(m);
     bind(m);
-    struct g *gp = native_begin();
-    int err = real_lock(m, d);
-    native_end(gp);
+    struct g *gp = native_begin(true);
+    err = real_lock(m, d);
+    native_end(gp, true);
     if (!gives_lock(err))
-        rt_unlock_m();
+        unbind(owned);
     return err;
 }
 
 int pshared_mutex_trylock(pthread_mutex_t *m)
 {
+    bool owned = has_owner(m);
     bind(m);
-    struct g *gp = native_begin();
+    struct g *gp = native_begin(false);
     int err = REAL(pthread_mutex_trylock)(m);
-    native_end(gp);
+    native_end(gp, false);
     if (!gives_lock(err))
-        rt_unlock_m();
+        unbind(owned);
     return err;
 }
 
+/* The mutex may be gone once it is unlocked. */
 int pshared_mutex_unlock(pthread_mutex_t *m)
 {
-    struct g *gp = native_begin();
+    bool owned = has_owner(m);
+    struct g *gp = native_begin(false);
     int err = REAL(pthread_mutex_unlock)(m);
-    native_end(gp);
+    native_end(gp, false);
     if (err == 0)
-        rt_unlock_m();
+        unbind(owned);
     return err;
 }
 
 int pshared_mutex_consistent(pthread_mutex_t *m)
 {
-    struct g *gp = native_begin();
+    struct g *gp = native_begin(false);
     int err = REAL(pthread_mutex_consistent)(m);
-    native_end(gp);
+    native_end(gp, false);
     return err;
 }
 
 int pshared_mutex_setprioceiling(pthread_mutex_t *m, int ceiling, int *old)
 {
     bind(m);
-    struct g *gp = native_begin();
+    struct g *gp = native_begin(true);
     int err = REAL(pthread_mutex_setprioceiling)(m, ceiling, old);
-    native_end(gp);
+    native_end(gp, true);
     rt_unlock_m();
     return err;
 }
@@ -129,21 +172,26 @@ static void real_cond_wait(void *arg)
         w->err = REAL(pthread_cond_clockwait)(w->c, w->m, w->d.clock, w->d.at);
 }
 
-/* The mutex of a shared condition is shared itself, so it is ours to give and take.
+/* The mutex of a shared condition is shared itself, or becomes so.
  * A cancellation of the G is made one of the M's identity (block_on_kick), by which the library
  * unwinds its wait and takes the mutex again; then it goes on with the G's own. */
 int pshared_cond_wait(pthread_cond_t *c, pthread_mutex_t *m, struct deadline d)
 {
     struct cond_call w = {.gp = rt_self(), .c = c, .m = m, .d = d};
+    if (!mutex_is_special(m)) {
+        if (!mutex_may_unlock(m))
+            return EPERM;
+        mutex_share(m);
+    }
     if (w.gp == NULL) {
         real_cond_wait(&w);
         return w.err;
     }
     sync_cancel_point();
     st_rlx(&w.gp->in_call, CALL_NATIVE);
-    native_begin();
+    native_begin(true);
     bool canceled = !libc_cancel_frame(real_cond_wait, &w);
-    native_end(w.gp);
+    native_end(w.gp, true);
     st_rlx(&w.gp->in_call, CALL_NONE);
     if (canceled) {
         sync_cancel_point();
@@ -166,9 +214,9 @@ static int real_rwlock(pthread_rwlock_t *l, struct deadline d, bool write)
 int pshared_rwlock_lock(pthread_rwlock_t *l, struct deadline d, bool write)
 {
     rt_lock_m();
-    struct g *gp = native_begin();
+    struct g *gp = native_begin(true);
     int err = real_rwlock(l, d, write);
-    native_end(gp);
+    native_end(gp, true);
     if (err != 0 || !write)
         rt_unlock_m();
     return err;
@@ -177,10 +225,10 @@ int pshared_rwlock_lock(pthread_rwlock_t *l, struct deadline d, bool write)
 int pshared_rwlock_try(pthread_rwlock_t *l, bool write)
 {
     rt_lock_m();
-    struct g *gp = native_begin();
+    struct g *gp = native_begin(false);
     int err =
         write ? REAL(pthread_rwlock_trywrlock)(l) : REAL(pthread_rwlock_tryrdlock)(l);
-    native_end(gp);
+    native_end(gp, false);
     if (err != 0 || !write)
         rt_unlock_m();
     return err;
@@ -188,10 +236,10 @@ int pshared_rwlock_try(pthread_rwlock_t *l, bool write)
 
 int pshared_rwlock_unlock(pthread_rwlock_t *l)
 {
-    struct g *gp = native_begin();
+    struct g *gp = native_begin(false);
     bool write = l->__data.__cur_writer == (int)libc_tid();
     int err = REAL(pthread_rwlock_unlock)(l);
-    native_end(gp);
+    native_end(gp, false);
     if (write)
         rt_unlock_m();
     return err;

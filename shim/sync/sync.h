@@ -100,6 +100,9 @@ int mutex_destroy(pthread_mutex_t *m);
 /* For condition variables.  mutex_mark_parked - under the bucket locks: waiters are about to
  * be moved to M's queue; tells whether M is locked.  mutex_relock - lock again after the wait
  * that ended with TOKEN, which may have brought the lock with it. */
+/* mutex_share - from now on M, which the caller holds, follows the C library's protocol, as a
+ * mutex shared between processes does. */
+void mutex_share(pthread_mutex_t *m);
 bool mutex_may_unlock(const pthread_mutex_t *m);
 bool mutex_mark_parked(pthread_mutex_t *m);
 int mutex_relock(pthread_mutex_t *m, uintptr_t token);
@@ -108,7 +111,8 @@ static inline bool mutex_is_special(const pthread_mutex_t *m)
     return (m->__data.__kind & LIBC_MUTEX_SPECIAL) != 0;
 }
 
-enum { MU_LOCKED = 1, MU_PARKED = 2, MU_WOKEN = 4 };
+/* 2 is left to the C library's protocol, see mutex_share. */
+enum { MU_LOCKED = 1, MU_LIBC_PARKED = 2, MU_PARKED = 4, MU_WOKEN = 8 };
 
 static inline int mutex_lock(pthread_mutex_t *m)
 {
@@ -189,6 +193,8 @@ int sync_sleep(clockid_t clock, int64_t deadline_ns);
 int pshared_mutex_lock(pthread_mutex_t *m, struct deadline d);
 int pshared_mutex_trylock(pthread_mutex_t *m);
 int pshared_mutex_unlock(pthread_mutex_t *m);
+/* pshared_mutex_adopt - M, which the caller has locked as a private one, is special now. */
+void pshared_mutex_adopt(pthread_mutex_t *m);
 int pshared_mutex_consistent(pthread_mutex_t *m);
 int pshared_mutex_setprioceiling(pthread_mutex_t *m, int ceiling, int *old);
 int pshared_cond_wait(pthread_cond_t *c, pthread_mutex_t *m, struct deadline d);
