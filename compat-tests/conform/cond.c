@@ -433,3 +433,33 @@ TEST(mutex_kinds)
         gate_destroy(&g);
     }
 }
+
+/* A recursive mutex that is locked more than once is given up by one level only, as glibc does
+ * it (POSIX leaves it undefined): the signal must come without the mutex. */
+static pthread_mutex_t deep = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
+static pthread_cond_t deep_cond = PTHREAD_COND_INITIALIZER;
+static int deep_state;
+
+static void *wait_deep(void *arg)
+{
+    for (int i = 0; i < 3; i++)
+        CHECK_EQ(pthread_mutex_lock(&deep), 0);
+    set(&deep_state, 1);
+    CHECK_EQ(pthread_cond_wait(&deep_cond, &deep), 0);
+    for (int i = 0; i < 3; i++)
+        CHECK_EQ(pthread_mutex_unlock(&deep), 0);
+    CHECK_EQ(pthread_mutex_unlock(&deep), EPERM);
+    return arg;
+}
+
+TEST(recursive_mutex_locked_thrice)
+{
+    pthread_t t = spawn(wait_deep, NULL);
+    await_at_least(&deep_state, 1);
+    settle();
+    CHECK_EQ(pthread_mutex_trylock(&deep), EBUSY);
+    while (pthread_tryjoin_np(t, NULL) == EBUSY) { /* it may not wait yet */
+        CHECK_EQ(pthread_cond_signal(&deep_cond), 0);
+        sleep_ms(1);
+    }
+}

@@ -4,7 +4,8 @@
  *   waiters  0: nobody waits, so signal has nothing to do.  Set under the bucket lock by a
  *            waiter before it gives up its mutex, cleared under it when the last is taken.
  *            Legal to be set when nobody waits any more (a timeout); illegal the other way.
- *   mutex    the mutex of the current waiters; valid while one is queued
+ *   mutex    the mutex of the current waiters; valid while one is queued.  NULL: the last one
+ *            still holds it (a recursive one), so nobody can be moved to its queue
  *   and, further on, glibc's flags: process-shared, clock (libc_cond_flags)
  * To wait:  queue, then unlock the mutex, sleep, lock again.  A signal that comes after the
  *           unlock finds the waiter queued.
@@ -64,13 +65,14 @@ int cond_destroy(pthread_cond_t *c)
 struct wait_arg {
     struct cond *c;
     pthread_mutex_t *m;
+    bool stays; /* locked more than once: the wait gives up one level only, as in glibc */
 };
 
 static bool start_wait(void *arg)
 {
     struct wait_arg *a = arg;
     st_rlx(&a->c->waiters, 1);
-    st_rlx(&a->c->mutex, a->m);
+    st_rlx(&a->c->mutex, a->stays ? NULL : a->m);
     return true;
 }
 
@@ -85,7 +87,9 @@ int cond_wait(pthread_cond_t *c, pthread_mutex_t *m, struct deadline d)
         return pshared_cond_wait(c, m, d);
     if (!mutex_may_unlock(m))
         return EPERM;
-    struct wait_arg a = {of(c), m};
+    bool stays = (m->__data.__kind & LIBC_MUTEX_KIND) == PTHREAD_MUTEX_RECURSIVE &&
+                 m->__data.__count > 1;
+    struct wait_arg a = {of(c), m, stays};
     struct park_op op = {.key = c,
                          .validate = start_wait,
                          .before_sleep = drop_mutex,
@@ -124,7 +128,7 @@ static bool choose(void *arg, struct park_move *mv)
     }
     if (ld_rlx(&a->c->mutex) != a->m)
         return false;
-    if (mutex_is_special(a->m)) {
+    if (a->m == NULL || mutex_is_special(a->m)) {
         mv->nwake = a->all ? SIZE_MAX : 1;
         mv->nmove = 0;
         return true;
