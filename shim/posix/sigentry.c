@@ -2,6 +2,8 @@
  *
  * The kernel calls on_signal on the M's signal stack with everything blocked.  What follows
  * depends on where the M was:
+ *   a wait in libc's code    on the identity of its M (sync/pshared.c): as user code, with the
+ *                            G's own identity meanwhile
  *   in a section, on g0      the signal goes to the M's slot (rt/signal.c), everything stays
  *                            blocked until it is taken from there; a kick is dropped, since
  *                            the section's end looks by itself
@@ -47,6 +49,7 @@ static int preempt_sig; /* const after start */
 struct call {
     int sig;
     bool pass_on; /* not a call: the signal is for another thread */
+    bool native;  /* the G waits with the identity of its M */
     struct sigaction sa;
     siginfo_t *info;
     ucontext_t *uc;
@@ -163,6 +166,12 @@ static void prepare_resume(struct call *c)
         signal_take_over(gp, ~gp->sigmask, false);
     signal_mask_count(gp, gp->sigmask);
     signal_kick_self(gp);
+    if (c->native) {
+        gp->in_rt++;
+        fence_sig();
+        arch_set_tp((uintptr_t)gp->m->g0.tcb);
+        block_on_kick(uc); /* a cancellation that came meanwhile is for that wait */
+    }
 }
 
 static void run_handler(struct g *gp, struct call *c, uintptr_t frame)
@@ -274,13 +283,36 @@ static bool pick(struct g *gp, struct call *c, siginfo_t *info)
     return true;
 }
 
-static void on_user_code(struct g *gp, int sig, siginfo_t *info, void *uc)
+static void on_user_code(struct g *gp, int sig, siginfo_t *info, void *uc, bool native)
 {
-    struct call c = {.sig = sig, .uc_mask = *mask_in(uc), .g_mask = gp->sigmask};
+    struct call c = {
+        .sig = sig, .uc_mask = *mask_in(uc), .g_mask = gp->sigmask, .native = native};
     if (is_fault(sig, info))
         tell_overflow(gp, (uintptr_t)info->si_addr, *arch_uc_sp(uc));
     if (pick(gp, &c, info))
         move_and_run(gp, &c, info, uc);
+}
+
+/* The G that waits in libc's own code with the identity of its M, G0 (sync/pshared.c); NULL: this
+ * is the scheduler, or a switch. */
+static struct g *waits_natively(struct g *g0, void *uc)
+{
+    struct g *gp = g0->m->curg;
+    uintptr_t sp = *arch_uc_sp(uc);
+    if (gp == NULL || gp->in_call != CALL_NATIVE || gp->in_rt != 1 ||
+        gp->lockedm != g0->m)
+        return NULL;
+    return sp >= (uintptr_t)gp->stack_lo && sp < (uintptr_t)gp->stack_hi ? gp : NULL;
+}
+
+/* For its handlers it has its own identity again, until prepare_resume. */
+static void on_native_wait(struct g *gp, int sig, siginfo_t *info, void *uc)
+{
+    arch_set_tp((uintptr_t)gp->tcb);
+    gp->in_rt--;
+    on_user_code(gp, sig, info, uc, true);
+    gp->in_rt++;
+    arch_set_tp((uintptr_t)gp->m->g0.tcb);
 }
 
 /* In a section, on g0 or on sysmon. */
@@ -349,13 +381,16 @@ static void on_signal(int sig, siginfo_t *info, void *uc)
     }
     if (sig == SIGQUIT && rt_config.dumponquit && info->si_code != SIGNAL_KICK)
         debug_want_dump();
+    struct g *native;
     struct m *sysmon = gp == NULL ? rt_sysmon_m() : NULL;
     if (sysmon != NULL && !is_fault(sig, info))
         put_off(sysmon, sig, info, uc);
     else if (gp == NULL)
         on_foreign(sig, info, uc);
     else if (gp->in_rt == 0)
-        on_user_code(gp, sig, info, uc);
+        on_user_code(gp, sig, info, uc, false);
+    else if (rt_is_g0(gp) && (native = waits_natively(gp, uc)) != NULL)
+        on_native_wait(native, sig, info, uc);
     else if (is_fault(sig, info))
         on_fault_inside(gp, sig, info, uc);
     else

@@ -10,8 +10,9 @@
  */
 #include "shim/sync/sync.h"
 
-/* Run with the identity of the M, on which the G stays meanwhile: bound, or because it is in
- * the runtime.  With BLOCKS its P goes to others. */
+/* Run with the identity of the M, on which the G stays meanwhile: it is in the runtime, and, with
+ * BLOCKS, bound as well.  Then its P goes to others, and a handler of the program that comes
+ * meanwhile runs with the G's own identity (posix/sigentry.c). */
 static struct g *native_begin(bool blocks)
 {
     struct g *gp = rt_self();
@@ -19,8 +20,10 @@ static struct g *native_begin(bool blocks)
     if (gp == NULL)
         return NULL;
     if (blocks) {
+        rt_lock_m();
+        st_rlx(&gp->in_call, CALL_NATIVE);
         rt_block_begin(true);
-        gp->in_rt++; /* handlers of the program wait: they would find the wrong identity */
+        gp->in_rt++;
         fence_sig();
     } else {
         rt_enter(&s);
@@ -38,7 +41,9 @@ static void native_end(struct g *gp, bool blocks)
     fence_sig();
     if (blocks) {
         gp->in_rt--;
+        st_rlx(&gp->in_call, CALL_NONE);
         rt_block_end();
+        rt_unlock_m();
     } else {
         rt_exit(&s);
     }
@@ -92,13 +97,14 @@ void pshared_mutex_adopt(pthread_mutex_t *m)
     m->__data.__nusers++;
 }
 
-/* Without giving up the P when the lock is free. */
+/* A plain one without giving up the P when the lock is free.  Not so others: trylock keeps the
+ * lock of a robust mutex that cannot be recovered. */
 int pshared_mutex_lock(pthread_mutex_t *m, struct deadline d)
 {
-    int err = pshared_mutex_trylock(m);
+    bool owned = has_owner(m);
+    int err = owned ? EBUSY : pshared_mutex_trylock(m);
     if (err != EBUSY)
         return err;
-    bool owned = has_owner(m);
     bind(m);
     struct g *gp = native_begin(true);
     err = real_lock(m, d);
@@ -188,11 +194,9 @@ int pshared_cond_wait(pthread_cond_t *c, pthread_mutex_t *m, struct deadline d)
         return w.err;
     }
     sync_cancel_point();
-    st_rlx(&w.gp->in_call, CALL_NATIVE);
     native_begin(true);
     bool canceled = !libc_cancel_frame(real_cond_wait, &w);
     native_end(w.gp, true);
-    st_rlx(&w.gp->in_call, CALL_NONE);
     if (canceled) {
         sync_cancel_point();
         return 0; /* never: nothing but its own cancellation ends it so */
