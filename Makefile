@@ -292,7 +292,7 @@ $(FUZZERS): $(O)/%: compat-tests/%.c shim/rt/config.c shim/rt/config_cgroup.c | 
 check-fuzz: $(FUZZERS)
 	$(Q)for f in $(FUZZERS); do \
 	    name=$${f##*/fuzz_}; mkdir -p $(O)/fuzz/corpus-$$name; echo "== $$f"; \
-	    $$f -seed=1 -max_total_time=$(FUZZ_SECONDS) -timeout=20 -verbosity=0 \
+	    $$f -seed=1 -max_total_time=$(FUZZ_SECONDS) -timeout=20 \
 	        -artifact_prefix=$(O)/fuzz/ $(O)/fuzz/corpus-$$name \
 	        compat-tests/fuzz/corpus/$$name > $(O)/fuzz/$$name.log 2>&1 || \
 	        { tail -n 40 $(O)/fuzz/$$name.log; exit 1; }; \

@@ -428,7 +428,7 @@ static uint64_t kernel_thread_of(struct g *gp)
 static void close_slices(void)
 {
     uint64_t now = arch_cycles();
-    for (uint32_t i = 0; i < ld_rlx(&sched.np); i++) {
+    for (uint32_t i = 0; i < ld_rlx(&sched.npall); i++) {
         struct trace_p *t = &sched.allp[i]->trace;
         struct g *gp = ld_rlx(&t->gp);
         struct trace_record r = {
