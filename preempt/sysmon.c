@@ -142,14 +142,15 @@ void *sysmon_main(void *arg)
     struct retake r = {.busy = false};
     bool kicked = false;
     for (;;) {
-        make_wanted();
-        join_ended();
-        rt_sysmon_signals();
         int64_t now = os_now_ns();
         if (timers_uncovered(now) <= now)
             rt_timers_run(now);
-        /* A kick up to here, our own for a G that a timer woke included, is served now. */
+        /* A kick up to here, our own for a G that a timer woke included, is served below:
+         * whatever may be kicked for is looked at after this line, or before each sleep. */
         kicked |= xchg_ar(&sched.sysmon_word, 0) != 0;
+        make_wanted();
+        join_ended();
+        rt_sysmon_signals();
         bool quiet = next == RT_FOREVER;
         if ((kicked && !ld_rlx(&sched.hogged)) || now >= next || quiet) {
             delay = kicked && quiet ? LOOK_SHORT_NS : delay;

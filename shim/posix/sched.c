@@ -102,7 +102,12 @@ struct policy {
 static int policy_to_kernel(struct m *mp, const void *arg)
 {
     const struct policy *p = arg;
-    return REAL(pthread_setschedparam)((pthread_t)mp->g0.tcb, p->policy, &p->param);
+    int err = REAL(pthread_setschedparam)((pthread_t)mp->g0.tcb, p->policy, &p->param);
+    /* glibc 2.43 takes the TCB that we made for the first kernel thread for an ended one's. */
+    if (err == ESRCH && mp->first)
+        err = (int)-sys(SYS_sched_setscheduler, mp->tid, (void *)(long)p->policy,
+                        &p->param);
+    return err;
 }
 
 /* Would the kernel let this thread have it?  A better one can be taken back, a worse one
