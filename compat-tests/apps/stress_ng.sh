@@ -8,7 +8,10 @@ verdicts()
         -e '/^\(passed\|failed\|skipped\)/p' -e '/fail/p' "$RUN_DIR/log"
 }
 seconds=$(pick 3 30)
-for stressor in pthread mutex sem; do
+more=
+[ "$APP_MODE" = quick ] || more='switch sigq sigfd sigsuspend sigpending sigrt
+    mq pipe poll eventfd'
+for stressor in pthread mutex sem futex $more; do
     step -t $((seconds + 60)) -f verdicts "stress-ng --$stressor 2 --verify" stress-ng \
         --"$stressor" 2 --verify --timeout "${seconds}s" --temp-path . --log-file log
 done
