@@ -15,7 +15,9 @@ query()
 oltp()
 {
     sysbench "$1" --db-driver=mysql --mysql-host=127.0.0.1 --mysql-port="$PORT" \
-        --mysql-user=root --mysql-db=test --tables=4 --table-size="$2" "${@:3}"
+        --mysql-user=root --mysql-db=test --tables=4 --table-size="$2" "${@:3}" |
+        tee sysbench.log
+    ! grep FATAL sysbench.log >&2
 }
 load_oltp()
 {

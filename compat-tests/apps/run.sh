@@ -6,7 +6,7 @@
 #   --quick  the programs that are fast and small to install (default; part of `make check`)
 #   --demo   the ones worth showing, larger inputs, at the default number of P
 #   --apps   all programs, small inputs; also under torture (preempted every 100 us);
-#            writes the table of README.md below $GSHIM_BUILD (`make apps`)
+#            makes the table of README.md, and without NAME puts it there (`make apps`)
 #   --all    all programs, larger inputs, the complete test suites (part of `make soak`)
 #   NAME...  only these (the NAME.sh files in this folder)
 #
@@ -52,6 +52,8 @@ if [ "$APP_MODE" = demo ]; then
 fi
 [ "$APP_MODE" != apps ] || APP_PROCS=${APP_PROCS:-auto 1 auto/preemptus=100}
 [ "$APP_MODE" != quick ] || names=${names:-$QUICK}
+everything=
+[ -n "$names" ] || everything=1
 names=${names:-$ALL}
 APP_PROCS=${APP_PROCS:-auto 1 8}
 # The caller's own settings must not leak into the native runs.
@@ -104,9 +106,19 @@ done
 
 # One row per program: its steps' times and CPU added up, the largest of the rest.
 if [ "$APP_MODE" = apps ]; then
-    awk -f "$APPS_DIR/table.awk" "$APP_WORK/rows" > "$GSHIM_BUILD/apps/table.md"
+    table=$GSHIM_BUILD/apps/table.md
+    readme=$APPS_DIR/../../README.md
+    awk -f "$APPS_DIR/table.awk" "$APP_WORK/rows" > "$table"
     say
-    say "table for README.md: $GSHIM_BUILD/apps/table.md"
+    say "table: $table"
+    if [ -n "$everything" ]; then
+        awk -v table="$table" '/^<!-- end of the table -->/ { skip = 0 }
+            !skip { print }
+            /^<!-- table by make apps -->/ {
+                while ((getline line < table) > 0) print line
+                skip = 1
+            }' "$readme" > "$readme.new" && mv "$readme.new" "$readme"
+    fi
 fi
 passed=$(grep -c '^pass' "$APP_WORK/results")
 failed=$(grep -c '^fail' "$APP_WORK/results")
