@@ -228,7 +228,8 @@ struct g {
     uintptr_t in_handler;        /* frame of its outermost handler, see rt_in_handler */
     /* handlers run on this G, all / those without SA_RESTART; own thread */
     uint32_t sig_ran, sig_eintr;
-    uint32_t in_call;   /* enum g_call: where a cancellation finds it; own thread [C2] */
+    uint32_t in_call; /* enum g_call: where a cancellation finds it; own thread [C2] */
+    bool native; /* with in_rt: wears its M's identity (sync/pshared.c); own thread */
     bool bind_wanted;   /* binds itself when it looks (posix/timers.c); atomic */
     bool sig_landing;   /* empties its M's slot; own thread */
     uint64_t off_since; /* TSC when it last left its CPU */
@@ -359,9 +360,10 @@ struct sched {
     bool started;
     int sysmon_tid; /* its kernel thread is as the process began; const after start */
     /* signals, see signal.c; atomic */
-    uint64_t catch_want, catch_have; /* sysmon's mask: wanted, and set */
-    uint32_t catch_word;             /* futex: catch_have has changed */
-    bool masks_used;                 /* some thread has blocked some signal */
+    uint64_t catch_want, catch_have;  /* sysmon's mask: wanted, and set */
+    uint32_t catch_word;              /* futex: catch_have or catch_done has changed */
+    uint32_t catch_asked, catch_done; /* rt_sysmon_barrier [Z6] */
+    bool masks_used;                  /* some thread has blocked some signal */
     char name[RT_NAME]; /* what kernel threads are called; const after start */
     uint32_t ntimers_wall;
 };
@@ -646,6 +648,8 @@ static inline void rt_land(struct m *mp)
     while (unlikely(ld_rlx(&mp->sig_no) != 0))
         rt_hooks->landed(mp);
 }
+/* rt_sysmon_barrier - what has come to sysmon before has been passed on.        [G] foreign */
+void rt_sysmon_barrier(void);
 /* rt_sysmon_signals - sysmon's duty as the catcher of signals; rt_sysmon_begin before.     */
 void rt_sysmon_begin(void);
 /* rt_sysmon_m - the calling thread is sysmon: its M, for signals only; else NULL.      [sig] */

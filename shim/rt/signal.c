@@ -84,10 +84,21 @@ void rt_sysmon_begin(void)
     sysmon_tp = arch_tp();
 }
 
+static void wake_askers(void)
+{
+    add_ar(&sched.catch_word, 1);
+    os_futex_wake(&sched.catch_word, 1 << 30);
+}
+
 void rt_sysmon_signals(void)
 {
     struct m *mp = sysmon_m;
+    uint32_t asked = ld_acq(&sched.catch_asked); /* MO: acquire <- [Z6] */
     rt_land(mp);
+    if (unlikely(asked != sched.catch_done)) {
+        st_rel(&sched.catch_done, asked); /* MO: release -> [Z6] */
+        wake_askers();
+    }
     /* MO: acquire <- [Z2] in posix/sigmask.c */
     uint64_t want = ld_acq(&sched.catch_want);
     if (mp->sigmask == want)
@@ -95,8 +106,21 @@ void rt_sysmon_signals(void)
     mp->sigmask = want;
     os_sigmask(RT_SIG_SETMASK, &want, NULL);
     st_rel(&sched.catch_have, want); /* MO: release -> [Z2] */
-    add_ar(&sched.catch_word, 1);
-    os_futex_wake(&sched.catch_word, 1 << 30);
+    wake_askers();
+}
+
+void rt_sysmon_barrier(void)
+{
+    uint32_t number = add_ar(&sched.catch_asked, 1) + 1; /* MO: release -> [Z6] */
+    rt_sysmon_kick();
+    for (;;) {
+        uint32_t word = ld_acq(&sched.catch_word);
+        if ((int32_t)(ld_acq(&sched.catch_done) - number) >= 0) /* MO: acquire <- [Z6] */
+            return;
+        rt_block_begin(true);
+        os_futex_wait(&sched.catch_word, word, RT_FOREVER);
+        rt_block_end();
+    }
 }
 
 bool rt_in_handler(struct g *gp, uintptr_t sp)
