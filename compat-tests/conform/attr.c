@@ -345,3 +345,52 @@ TEST(default_size_follows_the_limit)
     check_with_limit((3 << 20) + 100, "3149824"); /* rounded up to a page */
     check_with_limit(RLIM_INFINITY, "2097152");   /* x86-64: ARCH_STACK_DEFAULT_SIZE */
 }
+
+/* ---- what threads made without attributes get ---------------------------------------- */
+
+static int looked;
+
+static void *looks_at_itself(void *arg)
+{
+    pthread_attr_t attr;
+    int detach = 0, inherit = 0;
+    cpu_set_t cpus;
+    sigset_t mask;
+
+    (void)arg;
+    CHECK_EQ(pthread_getattr_np(pthread_self(), &attr), 0);
+    CHECK_EQ(pthread_attr_getdetachstate(&attr, &detach), 0);
+    CHECK_EQ(detach, PTHREAD_CREATE_DETACHED);
+    CHECK_EQ(pthread_attr_getinheritsched(&attr, &inherit), 0);
+    CHECK_EQ(inherit, PTHREAD_EXPLICIT_SCHED);
+    CHECK_EQ(pthread_attr_getaffinity_np(&attr, sizeof(cpus), &cpus), 0);
+    CHECK(CPU_COUNT(&cpus) <= sysconf(_SC_NPROCESSORS_CONF)); /* its own, not all ones */
+    CHECK_EQ(pthread_attr_destroy(&attr), 0);
+    CHECK_EQ(pthread_sigmask(SIG_BLOCK, NULL, &mask), 0);
+    CHECK_EQ(sigismember(&mask, SIGUSR2), 1);
+    set(&looked, 1);
+    return NULL;
+}
+
+static void changed_default(void *arg)
+{
+    pthread_attr_t attr;
+    sigset_t mask;
+
+    (void)arg;
+    sigemptyset(&mask);
+    sigaddset(&mask, SIGUSR2);
+    CHECK_EQ(pthread_attr_init(&attr), 0);
+    CHECK_EQ(pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED), 0);
+    CHECK_EQ(pthread_attr_setinheritsched(&attr, PTHREAD_EXPLICIT_SCHED), 0);
+    CHECK_EQ(pthread_attr_setsigmask_np(&attr, &mask), 0);
+    CHECK_EQ(pthread_setattr_default_np(&attr), 0);
+    CHECK_EQ(pthread_attr_destroy(&attr), 0);
+    spawn(looks_at_itself, NULL);
+    await_at_least(&looked, 1);
+}
+
+TEST(changed_default_is_for_all_of_it)
+{
+    CHECK_CHILD_OK(start_child(changed_default, NULL));
+}

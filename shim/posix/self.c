@@ -51,6 +51,11 @@ EXPORT int pthread_getattr_np(pthread_t t, pthread_attr_t *attr)
     pthread_attr_setschedparam(attr, &param);
     pthread_attr_setdetachstate(attr, detached ? PTHREAD_CREATE_DETACHED
                                                : PTHREAD_CREATE_JOINABLE);
+    pthread_attr_setinheritsched(attr, gp->sched_explicit ? PTHREAD_EXPLICIT_SCHED
+                                                          : PTHREAD_INHERIT_SCHED);
+    cpu_set_t cpus;
+    if (pthread_getaffinity_np(t, sizeof cpus, &cpus) == 0)
+        pthread_attr_setaffinity_np(attr, sizeof cpus, &cpus);
     return 0;
 }
 

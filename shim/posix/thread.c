@@ -9,9 +9,10 @@
 #include "shim/posix/signal.h"
 
 /* Defaults for threads made without attributes: read when the runtime starts, and again when
- * the program changes them. */
+ * the program changes them.  Once it has, there is more to them than sizes. */
 static struct {
     bool known;
+    bool given; /* by pthread_setattr_default_np; atomic */
     size_t stack_bytes, guard_bytes;
 } defaults;
 
@@ -48,6 +49,8 @@ static void default_sizes(struct g_attr *ga)
 EXPORT int pthread_setattr_default_np(const pthread_attr_t *attr)
 {
     int err = REAL(pthread_setattr_default_np)(attr);
+    if (err == 0)
+        st_rlx(&defaults.given, true);
     st_rel(&defaults.known, false); /* MO: release -> [D1] */
     return err;
 }
@@ -101,7 +104,15 @@ static void inherit(struct g *gp, const pthread_attr_t *attr)
         gp->sigmask = signal_mask_of(&set);
 }
 
-int thread_create(pthread_t *t, const pthread_attr_t *attr, void *(*start)(void *),
+static bool is_explicit(const pthread_attr_t *attr)
+{
+    int inherit_sched = PTHREAD_INHERIT_SCHED;
+    if (attr != NULL)
+        pthread_attr_getinheritsched(attr, &inherit_sched);
+    return inherit_sched == PTHREAD_EXPLICIT_SCHED;
+}
+
+static int create(pthread_t *t, const pthread_attr_t *attr, void *(*start)(void *),
                   void *arg, bool c11)
 {
     struct g_attr ga = {0};
@@ -120,6 +131,7 @@ int thread_create(pthread_t *t, const pthread_attr_t *attr, void *(*start)(void 
     gp->start = start;
     gp->arg = arg;
     gp->c11 = c11;
+    gp->sched_explicit = is_explicit(attr);
     inherit(gp, attr);
     err = attr != NULL ? sched_from_attr(gp, attr) : 0;
     if (err != 0) {
@@ -130,6 +142,20 @@ int thread_create(pthread_t *t, const pthread_attr_t *attr, void *(*start)(void 
     signal_begin(gp);
     g_start(gp);
     return 0;
+}
+
+int thread_create(pthread_t *t, const pthread_attr_t *attr, void *(*start)(void *),
+                  void *arg, bool c11)
+{
+    pthread_attr_t copy;
+    if (likely(attr != NULL || !ld_rlx(&defaults.given)))
+        return create(t, attr, start, arg, c11);
+    int err = pthread_getattr_default_np(&copy);
+    if (err != 0)
+        return err;
+    err = create(t, &copy, start, arg, c11);
+    pthread_attr_destroy(&copy);
+    return err;
 }
 
 EXPORT int pthread_create(pthread_t *t, const pthread_attr_t *attr,

@@ -211,7 +211,8 @@ struct g {
     uint16_t generation;
     bool user_stack;
     bool c11;
-    bool named; /* name was set for it or a thread it descends from */
+    bool sched_explicit; /* by attribute, not inherited; for pthread_getattr_np */
+    bool named;          /* name was set for it or a thread it descends from */
     char name[RT_NAME];
     int32_t policy, priority;
     bool sched_set, affinity_set; /* the kernel must know: bound to an M that has them */
