@@ -196,6 +196,9 @@ EXPORT int sched_yield(void)
     rt_enter(&s);
     rt_yield(gp);
     rt_exit(&s);
+    /* Others may share this CPU by their own kernel threads, at the same priority. */
+    if (unlikely(gp->lockedm != NULL || gp->policy != 0))
+        os_yield();
     return 0;
 }
 
