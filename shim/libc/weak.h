@@ -30,6 +30,7 @@ extern void __pthread_unregister_cancel(__pthread_unwind_buf_t *);
 #pragma weak pthread_attr_getsigmask_np
 #pragma weak pthread_attr_getstack
 #pragma weak pthread_attr_getstacksize
+#pragma weak pthread_attr_setaffinity_np
 #pragma weak pthread_attr_setguardsize
 #pragma weak pthread_attr_setsigmask_np
 #pragma weak pthread_attr_setstack
