@@ -146,7 +146,8 @@ _Bool arch_uc_restart_call(void *uc)
     for (const unsigned char *p = pc - NEAR; p >= pc - FAR; p--) {
         uint32_t nr;
         memcpy(&nr, p + 1, sizeof nr);
-        if (*p != 0xb8 || nr > LAST_NR || !only_moves(p + 5, pc - 2))
+        /* 41 b8 fills r8: the size of a signal set, 8, is no lseek. */
+        if (*p != 0xb8 || p[-1] == 0x41 || nr > LAST_NR || !only_moves(p + 5, pc - 2))
             continue;
         if (nr == SYS_close) /* Linux has closed it already */
             return 0;
