@@ -9,9 +9,9 @@
  * A request is for one run of one G: preempt_run is the time stamp at which that run began,
  * and the handler compares.  The M may have switched in between.
  *
- * An M that enters a blocking call must not be interrupted there: it marks its P P_SYSCALL,
- * and then waits until nothing is pending; we look at the P once more after the request is
- * pending, and take it back when the P is no longer in user code [V2].
+ * An M that enters a blocking call must not be interrupted there: it marks its P P_SYSCALL and
+ * its G blocking, and then waits until nothing is pending; we look once more after the request is
+ * pending, and take it back when the M is no longer in user code [V2].
  *
  * A signal can get lost while the program has the kernel ignore it for a moment (posix_spawn)
  * or a handler of the program blocks it for long; after OVERDUE_NS it is sent again.
@@ -29,7 +29,7 @@ static bool in_user_code(const struct m *mp, const struct p *pp)
     if (pp != NULL)
         return ld_rlx(&pp->owner) == ((uintptr_t)mp | P_USER);
     const struct g *gp = ld_rlx(&mp->curg);
-    return gp != NULL && ld_rlx(&gp->in_rt) == 0;
+    return gp != NULL && ld_rlx(&gp->in_rt) == 0 && !ld_rlx(&gp->blocking);
 }
 
 bool preempt_request(struct m *mp, struct p *pp)

@@ -7,6 +7,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "shim/posix/block.h"
 #include "shim/posix/bound.h"
 #include "shim/posix/fork.h"
 #include "shim/posix/posix.h"
@@ -170,12 +171,10 @@ EXPORT long syscall(long nr, ...)
             sync_futex(&ret, (uint32_t *)a[0], (int)a[1], (uint32_t)a[2],
                        (const struct timespec *)a[3], (uint32_t *)a[4], (uint32_t)a[5]);
     if (!done && !io_syscall(&ret, nr, a)) {
-        bool blocks = nr == SYS_futex;
-        if (blocks)
-            rt_block_begin(true);
-        ret = arch_syscall6(nr, a[0], a[1], a[2], a[3], a[4], a[5]);
-        if (blocks)
-            rt_block_end();
+        if (nr == SYS_futex)
+            ret = block_call(BLOCK_LONG, nr, a[0], a[1], a[2], a[3], a[4], a[5]);
+        else
+            ret = arch_syscall6(nr, a[0], a[1], a[2], a[3], a[4], a[5]);
         fork_after_syscall(nr, a, ret);
     }
     if (ret < 0 && ret > -4096) {

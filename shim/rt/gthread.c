@@ -188,6 +188,7 @@ int g_new(struct g **out, const struct g_attr *attr, void (*body)(struct g *))
     gp->exiting = false;
     gp->attention = false;
     gp->preempt_off = 0;
+    gp->blocking = false;
     gp->sched_set = gp->affinity_set = gp->sched_pending = gp->has_ceilings = false;
     gp->kernel_own = gp->nice_set = false;
     gp->join = attr->detached ? JOIN_DETACHED : 0;

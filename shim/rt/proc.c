@@ -178,6 +178,7 @@ void rt_block_begin(bool is_long)
         else
             st_rel(&pp->owner, (uintptr_t)mp | P_SYSCALL); /* MO: release -> [P1] */
     }
+    st_rlx(&gp->blocking, true);
     fence_sig();
     gp->in_rt = 0;
     let_request_arrive(mp);
@@ -194,6 +195,7 @@ void rt_block_end(void)
     struct m *mp = gp->m;
     struct p *pp = mp->p;
     uintptr_t e = (uintptr_t)mp | P_SYSCALL;
+    st_rlx(&gp->blocking, false);
     if (likely(pp != NULL && !tracing() && ld_rlx(&pp->preempt) == 0 &&
                !ld_rlx(&gp->attention) &&
                cas_acq(&pp->owner, &e, (uintptr_t)mp | P_USER))) /* MO: acquire <- [P1] */

@@ -187,6 +187,7 @@ struct g {
     bool attention; /* hooks->attention is wanted at the next runtime exit; atomic */
 
     /* preemption; own thread, its signal handler included */
+    bool blocking; /* between rt_block_begin and _end: not to be signalled; atomic [V2] */
     uint32_t preempt_off;    /* gshim_preempt_off nests */
     const char *preempt_why; /* its reason */
     uintptr_t preempt_pc;    /* where it was interrupted last */
