@@ -38,6 +38,17 @@ under()
     done
 }
 
+# refused LINES [all] - signals are refused: the program works, and LINES lines are said.
+refused()
+{
+    local said n
+    said=$(GSHIM_MAXPROCS=1 LD_PRELOAD=$lib timeout -k 5 60 "$bin/refused" 1 ${2+"$2"} 2>&1) ||
+        say_failed "refused $*" $?
+    n=$(grep -c '^gshim: signals to own threads are refused' <<< "$said")
+    [ "$n" = "$1" ] || say_failed "refused $*: $n lines said" 0
+    grep '^ok' <<< "$said"
+}
+
 for class in gpr flags x87 mxcsr xmm ymm zmm mask redzone; do
     native registers 20 "$class"
 done
@@ -50,6 +61,11 @@ under preemptus=50 throw "$seconds"
 under preemptus=50,yieldrandom=1 throw "$seconds"
 under "" world 0.1
 under preemptus=100 world 0.1
+for debug in "" preemptus=50 preemptsig=12; do
+    under "$debug" sigurg 0.1
+done
+refused 0
+refused 1 all
 under "" eintr "$seconds"
 under preemptus=50 eintr "$seconds"
 GSHIM_MAXPROCS=2 LD_PRELOAD=$lib timeout -k 5 200 "$bin/wake" || say_failed wake $?

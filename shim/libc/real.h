@@ -12,6 +12,8 @@
 #include <semaphore.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
 #include <stdbool.h>
 #include <threads.h>
 #include <time.h>

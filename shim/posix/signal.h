@@ -70,6 +70,10 @@ void signal_forked(void);
 void signal_table_forked(void);
 void signal_queue_forked(void);
 void signal_mask_forked(void);
+/* signal_show_ignored - ON: let the kernel have SIG_IGN, where the program wants it, for the
+ * signals that are ours as well, until the same with false; returns whether there is one.
+ *                                                                                     (exec.c) */
+bool signal_show_ignored(bool on);
 /* signal_attention - GP, the caller, outside the runtime: run handlers that are due.     [G] */
 void signal_attention(struct g *gp);
 /* signal_landed - rt_hooks.landed. */

@@ -126,9 +126,36 @@ void signal_default(int sig)
     os_sigmask(RT_SIG_UNBLOCK, &set, NULL);
 }
 
+static unsigned showing; /* under lock */
+
+bool signal_show_ignored(bool on)
+{
+    struct rt_section s;
+    uint64_t set = ld_acq(&installed) ? claimed & ld_rlx(&ignored) : 0; /* [Z3] */
+    bool any = false;
+    if (on && set == 0)
+        return false;
+    rt_enter(&s);
+    rt_lock(&lock);
+    for (int sig = 1; sig <= SIGNAL_LAST; sig++) {
+        if ((claimed & signal_bit(sig)) == 0 || wanted[sig].sa_handler != SIG_IGN)
+            continue;
+        any = true;
+        if (on && showing == 0)
+            REAL(sigaction)(sig, &wanted[sig], NULL);
+        else if (!on && showing == 1)
+            kernel_set(sig, &wanted[sig]);
+    }
+    showing += on ? any : -1u;
+    rt_unlock(&lock);
+    rt_exit(&s);
+    return any;
+}
+
 void signal_table_forked(void)
 {
     lock.word = 0;
+    showing = 0;
 }
 
 /* --- entry points ---------------------------------------------------------------------------- */
