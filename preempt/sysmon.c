@@ -112,11 +112,11 @@ static bool sleep_until(int64_t until, int64_t at_most, int64_t now)
         until = timers;
     if (at_most < until)
         until = at_most;
-    if (ld_rlx(&sched.m_wanted) == 0 && ld_rlx(&sched.mended) == NULL &&
-        xchg_ar(&sched.sysmon_word, 0) == 0)
+    bool kicked = xchg_ar(&sched.sysmon_word, 0) != 0;
+    if (!kicked && ld_rlx(&sched.m_wanted) == 0 && ld_rlx(&sched.mended) == NULL)
         watch_sleep(until, now);
     st_sc(&sched.sysmon_until_ns, 0);
-    return xchg_ar(&sched.sysmon_word, 0) != 0;
+    return kicked | (xchg_ar(&sched.sysmon_word, 0) != 0);
 }
 
 /* Until when to sleep: delay doubles while nothing is found, but an end that retake has
