@@ -379,6 +379,8 @@ static void in_child(void *arg)
     CHECK_EQ(sigismember(&mask, SIGTERM), 0);
     CHECK_EQ(sigaction(SIGUSR1, NULL, &sa), 0);
     CHECK(sa.sa_sigaction == note);
+    CHECK(signal(SIGUSR2, SIG_DFL) != SIG_ERR); /* takes away a handler from before */
+    install(SIGUSR2);
     change(SIG_UNBLOCK, SIGUSR1);
     calls = 0;
     CHECK_EQ(raise(SIGUSR1), 0);

@@ -265,10 +265,11 @@ int signal_send(struct g *gp, int sig, const siginfo_t *info)
         return 0;
     rt_enter(&s);
     int err = signal_push(gp, sig, info, false);
-    if (err == 0 && now && gp != s.gp)
-        make_look(gp, sig);
-    else if (err == 0 && gp == s.gp)
+    fence_sc(); /* MO: [Z5] the mask as it is now: GP may have opened it meanwhile */
+    if (err == 0 && gp == s.gp)
         st_rlx(&gp->attention, true);
+    else if (err == 0 && signal_accepts(gp, sig))
+        make_look(gp, sig);
     rt_exit(&s);
     return err == ESRCH ? 0 : err; /* glibc: a thread that has ended is no error */
 }

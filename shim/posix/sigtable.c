@@ -170,7 +170,8 @@ EXPORT int sigaction(int sig, const struct sigaction *set, struct sigaction *old
     if (set != NULL)
         new = *set; /* may fault, or be OLD */
     /* One that was sent before is for the handler that goes: it may be on its way here. */
-    if (set != NULL && signal_handled(sig) && !is_handler(new.sa_handler))
+    if (set != NULL && rt_is_started() && signal_handled(sig) &&
+        !is_handler(new.sa_handler))
         rt_sysmon_barrier();
     rt_enter(&s);
     rt_lock(&lock);
