@@ -51,7 +51,7 @@ void watch_sleep(int64_t until, int64_t now)
 bool watch_was_busy(void)
 {
     static uint32_t before; /* sysmon only */
-    uint32_t ticks = 0, np = ld_rlx(&sched.np);
+    uint32_t ticks = 0, np = ld_rlx(&sched.npall);
     if (!netpoll_waiting())
         return false;
     for (uint32_t i = 0; i < np; i++)

@@ -45,18 +45,21 @@ values=$work/values
 # --- build ---
 
 mkdir -p "$BIN"
-if [ ! "$BIN/bench" -nt "$DIR/bench.c" ]; then
-    "${CC:-cc}" -std=gnu11 -O2 -Wall -Wextra -pthread -o "$BIN/bench" "$DIR/bench.c" ||
-        exit 1
-fi
+for program in bench echo; do
+    [ ! "$BIN/$program" -nt "$DIR/$program.c" ] || continue
+    "${CC:-cc}" -std=gnu11 -O2 -Wall -Wextra -pthread -o "$BIN/$program" \
+        "$DIR/$program.c" || exit 1
+done
 go=
 if command -v go > /dev/null 2>&1; then
     go="$BIN/bench-go"
-    if [ ! "$go" -nt "$DIR/bench.go" ]; then
+    for program in bench echo; do
+        [ ! "$BIN/$program-go" -nt "$DIR/$program.go" ] || continue
         # No network, no module: one file of the standard library's users.
         (cd "$work" && GOFLAGS=-mod=mod GOPROXY=off GO111MODULE=off GOTOOLCHAIN=local \
-            GOCACHE="$work/go-cache" go build -o "$go" "$DIR/bench.go") || go=
-    fi
+            GOCACHE="$work/go-cache" go build -o "$BIN/$program-go" \
+            "$DIR/$program.go") || go=
+    done
 fi
 [ -n "$go" ] || echo "bench: no Go here, its column stays empty"
 
@@ -66,22 +69,26 @@ fi
 failed=0
 one()
 {
-    local impl=$1 suffix=$2 wrap=() cmd=()
+    local impl=$1 suffix=$2 wrap=() cmd=() program=bench
     shift 2
     while [ "$1" != -- ]; do
         wrap+=("$1")
         shift
     done
     shift
+    if [ "$1" = echo ]; then # a program of its own
+        program=echo
+        shift
+    fi
     case $impl in
     gshim)
         [ -n "$GSHIM_LIB" ] || return 0
-        cmd=(env LD_PRELOAD="$GSHIM_LIB" "$BIN/bench")
+        cmd=(env LD_PRELOAD="$GSHIM_LIB" "$BIN/$program")
         ;;
-    nptl) cmd=("$BIN/bench") ;;
+    nptl) cmd=("$BIN/$program") ;;
     go)
         [ -n "$go" ] || return 0
-        cmd=("$go")
+        cmd=("$BIN/$program-go")
         ;;
     esac
     if ! timeout -k 5 "$TIMEOUT" "${wrap[@]}" "${cmd[@]}" "$@" > "$work/out" \
@@ -153,6 +160,15 @@ for rep in $(seq "$REPS"); do
         one gshim "" -- "$name"
         one nptl "" -- "$name"
     done
+    if wanted echo; then
+        for impl in gshim nptl go; do
+            one "$impl" _500 -- echo 500
+            # Both ends in one process: needs root where the limit is lower.
+            if prlimit --nofile=40000 true 2> /dev/null; then
+                one "$impl" _10000 prlimit --nofile=40000 -- echo 10000
+            fi
+        done
+    fi
     if wanted parked; then
         parked 10000
         # The large ones take long and vary little.
@@ -196,6 +212,9 @@ parked_all_1000000|all-in, 1 M|KB|1|9 KB
 parked_live_1000000|most threads that lived at once||1|1 M
 sleeper_p50|1 ms sleeper, 4 hogs: late, p50|us|1|60 us
 sleeper_p99|1 ms sleeper, 4 hogs: late, p99|us|1|600 us
+echo_500|echo, 500 connections, per message|us|1000|NPTL / 2
+echo_10000|echo, 10,000 connections|us|1000|NPTL / 1.5
+echo_threads_10000|kernel threads meanwhile||1|10
 cpu|CPU-bound, 2 threads per CPU|ms|1e6|1.01 x NPTL
 startup|start of a process without threads|us|1000|NPTL + 300 us
 ROWS
