@@ -405,6 +405,31 @@ static int write_shared(void *arg)
     _exit(7);
 }
 
+static void ignore_me(int sig)
+{
+    (void)sig;
+}
+
+static void fork_and_reset_handlers(void)
+{
+    pid_t pid = fork();
+    if (pid == 0) {
+        signal(SIGUSR2, SIG_DFL);
+        signal(SIGALRM, SIG_IGN);
+        _exit(signal(SIGUSR2, ignore_me) == SIG_DFL ? 6 : 1);
+    }
+    CHECK_EXITS(wait_status(pid), 6);
+}
+
+TEST(child_resets_handlers)
+{
+    signal(SIGUSR2, ignore_me);
+    start_noise();
+    in_main_and_thread(fork_and_reset_handlers);
+    stop_noise();
+    signal(SIGUSR2, SIG_DFL);
+}
+
 /* In a process that never had a thread the child shares the memory, as vfork(2) says. */
 MODE(vfork_before_threads)
 {

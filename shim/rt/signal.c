@@ -111,6 +111,8 @@ void rt_sysmon_signals(void)
 
 void rt_sysmon_barrier(void)
 {
+    if (!rt_is_started()) /* the child of a fork: nobody else catches signals */
+        return;
     uint32_t number = add_ar(&sched.catch_asked, 1) + 1; /* MO: release -> [Z6] */
     rt_sysmon_kick();
     for (;;) {
