@@ -55,8 +55,9 @@
 
 enum {
     RT_MAX_P = 1024,
-    RT_RING = 256,          /* slots of a P's run queue; a power of two, as in Go       */
-    RT_GLOBAL_TICK = 61,    /* every 61st pick looks at the global queue first (Go)     */
+    RT_RING = 256,       /* slots of a P's run queue; a power of two, as in Go       */
+    RT_GLOBAL_TICK = 61, /* every 61st pick looks at the global queue first (Go)     */
+    RT_OWN_TICK = 4, /* every 4th pick prefers the own queue to Gs woken from outside */
     RT_NEXT_LIMIT = 64,     /* picks of runnext in a row before the ring gets its turn  */
     RT_FIRST_TID = 1 << 22, /* above any kernel tid: PID_MAX_LIMIT                     */
     RT_MAX_G = 1 << 21,     /* slots; a tid is slot + generation, below 2^28            */

@@ -124,7 +124,9 @@ void sched_switch_to_g0(struct g *gp)
 static struct g *pick_local(struct p *pp)
 {
     struct g *gp = NULL;
-    if (unlikely(pp->schedtick % RT_GLOBAL_TICK == 0 || ld_rlx(&sched.nwoken) != 0))
+    /* Those woken from outside first, but not each time: without end they would starve our own. */
+    bool woken = ld_rlx(&sched.nwoken) != 0 && pp->schedtick % RT_OWN_TICK != 0;
+    if (unlikely(pp->schedtick % RT_GLOBAL_TICK == 0 || woken))
         gp = globq_get(pp, 1);
     if (gp == NULL)
         gp = runq_get(pp);
