@@ -8,7 +8,7 @@
 enum { LOOPS = 3, STOPS = 50, LONG_MS = 500, TRIES = 5 };
 
 static volatile unsigned long counts[LOOPS];
-static volatile bool all_begun, stopping;
+static volatile bool stopping;
 
 static void *forever(void *arg)
 {
