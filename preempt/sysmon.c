@@ -26,6 +26,8 @@ static const int64_t LOOK_SHORT_NS = 50000; /* a blocked M is found this soon at
 
 /* --- making Ms ------------------------------------------------------------------------- */
 
+static const char own_name[] = "gshim-sysmon";
+
 static bool make_m(void)
 {
     struct m *mp = proc_m_alloc();
@@ -38,7 +40,9 @@ static bool make_m(void)
     pthread_attr_setstacksize(&attr, M_STACK);
     sigfillset(&all); /* until it can tell what to do with one */
     pthread_attr_setsigmask_np(&attr, &all);
+    os_set_name(sched.name); /* it is born with the name of its maker */
     int err = REAL(pthread_create)(&t, &attr, proc_m_main, mp);
+    os_set_name(own_name);
     pthread_attr_destroy(&attr);
     if (err == 0)
         return true;
@@ -135,7 +139,7 @@ static int64_t next_look(int64_t now, int64_t *delay, const struct retake *r)
 void *sysmon_main(void *arg)
 {
     (void)arg;
-    os_set_name("gshim-sysmon");
+    os_set_name(own_name);
     os_set_timer_slack(1); /* the kernel's default would add 50 us to every sleep */
     rt_sysmon_ready();
     int64_t delay = TICK_NS, next = 0, hurry;

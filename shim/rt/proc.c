@@ -665,7 +665,6 @@ void proc_newm_failed(void)
 void *proc_m_main(void *arg)
 {
     struct m *mp = arg;
-    os_set_name(sched.name); /* not sysmon's, who made us */
     arch_self_set(&mp->g0);
     mp->g0.tcb = (void *)arch_tp();
     mp->g0.ctx.tp = arch_tp();
