@@ -68,6 +68,9 @@ refused 0
 refused 1 all
 under "" eintr "$seconds"
 under preemptus=50 eintr "$seconds"
-GSHIM_MAXPROCS=2 LD_PRELOAD=$lib timeout -k 5 200 "$bin/wake" || say_failed wake $?
+# Lateness depends on the machine's load: only in the long runs of make soak.
+if [ "${seconds%.*}" -gt 5 ]; then
+    GSHIM_MAXPROCS=2 LD_PRELOAD=$lib timeout -k 5 200 "$bin/wake" || say_failed wake $?
+fi
 
 exit $failed
