@@ -13,6 +13,7 @@
 #include "shim/posix/posix.h"
 #include "shim/posix/sched.h"
 #include "shim/posix/signal.h"
+#include "shim/posix/sys.h"
 #include "shim/rt/config.h"
 #include "shim/sync/io.h"
 
@@ -23,6 +24,7 @@ void posix_fork_child(void)
     signal_forked();
     park_forget();
     once_forked();
+    sys_file_forked();
     rt_fork_child();
 }
 
@@ -31,6 +33,7 @@ static ARCH_JUMP_TARGET void main_exit(void)
 {
     struct g *gp = rt_self();
     libc_main_finish();
+    sys_file_abandon(gp);
     signal_end(gp);
     join_exit(gp, gp->exiting ? gp->ret : PTHREAD_CANCELED);
 }

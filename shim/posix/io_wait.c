@@ -93,8 +93,12 @@ long sys_ready_call(int fd, uint32_t events, int timeout_opt, long nr, const lon
 
 /* --- regular files ---------------------------------------------------------------------- */
 
-/* Only calls that end by themselves are counted, so that a full house always empties. */
-static uint32_t file_calls; /* atomic [F1] */
+/* Only calls that end by themselves are counted, so that a full house always empties.  Each that
+ * ends wakes one of those that wait outside, also when the house is not full: who was woken
+ * before may not have come in yet.  A call inside a call (of a handler) is not counted, and one
+ * that is left by a jump is counted out by the jump, or at the latest when its thread ends. */
+static uint32_t file_calls;   /* atomic [F1] */
+static uint32_t file_waiters; /* atomic [F1] */
 
 static bool house_full(void *arg)
 {
@@ -102,37 +106,56 @@ static bool house_full(void *arg)
     return ld_sc(&file_calls) >= rt_config.maxfilecalls; /* MO: sc [F1] */
 }
 
-static void file_begin(void)
+static void file_begin(struct g *gp)
 {
     uint32_t n = ld_rlx(&file_calls);
     for (;;) {
         while (n < rt_config.maxfilecalls)
-            if (cas_sc(&file_calls, &n, n + 1)) /* MO: sc [F1] */
+            if (cas_sc(&file_calls, &n, n + 1)) { /* MO: sc [F1] */
+                gp->file_call = true;
                 return;
+            }
         struct park_op op = {.key = &file_calls,
                              .validate = house_full,
                              .deadline_ns = RT_FOREVER,
                              .reason = WAIT_IO};
+        add_sc(&file_waiters, 1); /* MO: sc [F1] "count waiter; load calls" */
         park_wait(&op, NULL);
+        sub_sc(&file_waiters, 1);
         n = ld_rlx(&file_calls);
     }
 }
 
+void sys_file_abandon(struct g *gp)
+{
+    if (likely(!gp->file_call))
+        return;
+    gp->file_call = false;
+    sub_sc(&file_calls, 1); /* MO: sc [F1] "discount call; load waiters" */
+    if (unlikely(ld_sc(&file_waiters) != 0))
+        park_wake_one(&file_calls, NULL, NULL);
+}
+
+void sys_file_forked(void)
+{
+    struct g *gp = rt_self();
+    st_rlx(&file_calls, gp != NULL && gp->file_call);
+    st_rlx(&file_waiters, 0);
+}
+
 static void file_end(void *arg)
 {
-    (void)arg;
-    /* MO: sc [F1] "count; lock bucket; look for sleepers" against "queued; load count" */
-    if (sub_sc(&file_calls, 1) >= rt_config.maxfilecalls)
-        park_wake_one(&file_calls, NULL, NULL);
+    sys_file_abandon(arg);
 }
 
 long sys_file_call(unsigned flags, long nr, const long a[6])
 {
+    struct g *gp = rt_self();
     long r;
-    if (rt_self() == NULL)
+    if (gp == NULL || gp->file_call)
         return block_call(flags, nr, a[0], a[1], a[2], a[3], a[4], a[5]);
-    file_begin();
-    pthread_cleanup_push(file_end, NULL); /* the call may be cancelled */
+    file_begin(gp);
+    pthread_cleanup_push(file_end, gp); /* the call may be cancelled */
     r = block_call(flags, nr, a[0], a[1], a[2], a[3], a[4], a[5]);
     pthread_cleanup_pop(1);
     return r;

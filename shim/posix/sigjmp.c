@@ -9,17 +9,22 @@
 
 #include "shim/posix/posix.h"
 #include "shim/posix/signal.h"
+#include "shim/posix/sys.h"
 
-static void mask_of_jump(const struct __jmp_buf_tag *env)
+static void before_jump(const struct __jmp_buf_tag *env)
 {
-    if (rt_self() != NULL && env->__mask_was_saved)
+    struct g *gp = rt_self();
+    if (gp == NULL)
+        return;
+    sys_file_abandon(gp);
+    if (env->__mask_was_saved)
         pthread_sigmask(SIG_SETMASK, (const sigset_t *)&env->__saved_mask, NULL);
 }
 
 #define JUMP(name)                                                                       \
     EXPORT void name(struct __jmp_buf_tag env[1], int val)                               \
     {                                                                                    \
-        mask_of_jump(env);                                                               \
+        before_jump(env);                                                                \
         REAL(name)(env, val);                                                            \
         __builtin_unreachable();                                                         \
     }

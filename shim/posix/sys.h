@@ -96,6 +96,12 @@ long sys_ready_call(int fd, uint32_t events, int timeout_opt, long nr, const lon
  * at a time is limited (GSHIM_MAXFILECALLS); the others wait as Gs. */
 long sys_file_call(unsigned flags, long nr, const long a[6]);
 
+/* sys_file_abandon - GP, the caller, is no more inside sys_file_call, if it was: it jumps out of
+ * a handler, or ends.  [G]
+ * sys_file_forked - in a child of fork: the calls of the other threads are not made there. */
+void sys_file_abandon(struct g *gp);
+void sys_file_forked(void);
+
 /* --- the families, results as of system calls --------------------------------------------- */
 long io_readv(int fd, const struct iovec *v, int n, long nr, const long a[6]);
 long io_writev(int fd, const struct iovec *v, int n, long nr, const long a[6]);

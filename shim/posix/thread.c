@@ -7,6 +7,7 @@
 #include "shim/posix/posix.h"
 #include "shim/posix/sched.h"
 #include "shim/posix/signal.h"
+#include "shim/posix/sys.h"
 
 /* Defaults for threads made without attributes: read when the runtime starts, and again when
  * the program changes them.  Once it has, there is more to them than sizes. */
@@ -83,6 +84,7 @@ static void thread_body(struct g *gp)
     libc_thread_begin();
     libc_thread_run(run_start, gp);
     bool canceled = libc_unwound(gp->tcb) && !gp->exiting;
+    sys_file_abandon(gp);
     signal_end(gp);
     join_exit(gp, canceled ? PTHREAD_CANCELED : gp->ret);
 }

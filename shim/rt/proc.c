@@ -27,6 +27,7 @@
 
 enum { PARK_NONE, PARK_START, PARK_LOOK };
 enum { GSIGNAL_ROOM = 32 * 1024 }; /* for our handlers, above the frame itself */
+enum { MOVE_LOOKS = 2000, MOVE_LOOK_NS = 50000 }; /* proc_move_g waits for another M */
 
 /* --- locks --------------------------------------------------------------------------- */
 
@@ -603,15 +604,21 @@ void proc_start_locked_m(struct m *mp, struct g *gp)
     give_p(other, proc_release(mp));
 }
 
+/* It may take a while to make an M.  Who looked for work meanwhile would take GP back; but if
+ * there is no M to be had, MP is the only one that can go on with it: so it waits, not for ever. */
 void proc_move_g(struct m *mp, struct g *gp)
 {
+    static uint32_t never;
     if (mp->p == NULL) {
         sched_requeue(gp);
         proc_wakep();
-        return;
+    } else {
+        runq_put(mp->p, gp, true);
+        start_m(proc_release(mp), false);
     }
-    runq_put(mp->p, gp, true);
-    start_m(proc_release(mp), false);
+    rt_mask_idle(mp);
+    for (int i = 0; i < MOVE_LOOKS && ld_rlx(&gp->m) == mp; i++)
+        os_futex_wait(&never, 0, os_now_ns() + MOVE_LOOK_NS);
 }
 
 /* --- making Ms, on sysmon ------------------------------------------------------------------------ */

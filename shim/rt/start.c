@@ -344,11 +344,11 @@ void rt_fork_child(void)
 /* --- preemption off; binding a G to its M ---------------------------------------------------- */
 
 /* The process's first kernel thread outlives whatever is bound to it, or ps and the debugger
- * see a dead process: other Gs bind themselves elsewhere.  A few tries, since GP may be stolen
- * back before another M has taken it, or the system refuses another one. */
+ * see a dead process: other Gs bind themselves elsewhere.  In vain if there is no other M to be
+ * had. */
 static void leave_first_m(struct g *gp)
 {
-    for (int i = 0; i < 100 && gp->m->first; i++) {
+    for (int i = 0; i < 3 && gp->m->first; i++) {
         gp->m->moving = gp;
         sched_switch_to_g0(gp);
     }
