@@ -224,24 +224,17 @@ SOAK_SECONDS   ?= 600
 check: deps-check
 	+$(Q)$(MAKE) --no-print-directory check-steps
 
-.PHONY: tasks models check-sanitize check-fuzz check-steps check-clang check-unit check-conform check-env check-debug check-preempt \
-    check-stress \
-    check-apps
+# All of them, also after one has failed: one run tells everything.
+CHECK_STEPS = tests check-clang lint-steps check-unit check-conform check-env check-debug \
+    check-sanitize check-fuzz models tasks check-preempt check-stress check-apps
+.PHONY: check-steps $(filter-out tests lint-steps,$(CHECK_STEPS))
 check-steps:
-	+$(Q)$(MAKE) --no-print-directory tests
-	+$(Q)$(MAKE) --no-print-directory check-clang
-	+$(Q)$(MAKE) --no-print-directory lint-steps
-	+$(Q)$(MAKE) --no-print-directory check-unit
-	+$(Q)$(MAKE) --no-print-directory check-conform
-	+$(Q)$(MAKE) --no-print-directory check-env
-	+$(Q)$(MAKE) --no-print-directory check-debug
-	+$(Q)$(MAKE) --no-print-directory check-sanitize
-	+$(Q)$(MAKE) --no-print-directory check-fuzz
-	+$(Q)$(MAKE) --no-print-directory models
-	+$(Q)$(MAKE) --no-print-directory tasks
-	+$(Q)$(MAKE) --no-print-directory check-preempt
-	+$(Q)$(MAKE) --no-print-directory check-stress
-	+$(Q)$(MAKE) --no-print-directory check-apps
+	+$(Q)failed=; for s in $(CHECK_STEPS); do \
+	    start=$$(date +%s); \
+	    $(MAKE) --no-print-directory $$s || failed="$$failed $$s"; \
+	    echo "check: $$s took $$(($$(date +%s) - start)) s"; \
+	done; \
+	if [ -n "$$failed" ]; then echo "check: FAILED:$$failed"; exit 1; fi
 	@echo 'check: everything passed'
 
 # The library and every test program compile with clang too.
