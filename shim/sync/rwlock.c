@@ -13,11 +13,15 @@
  * To release with waiters: under the bucket lock look who waits, decide whom to let in, store
  * the new word as the last access to the object, then wake.  Preference decides between
  * readers and a writer, as in glibc.
+ * Who is woken competes anew; but when one of them has waited a millisecond, the lock is theirs
+ * with the wake (token HANDED): else a thread that locks again at once, and sleeps with it,
+ * would never let them in.
  */
 #include "shim/sync/sync.h"
 
 enum { RW_WRITER = 1, RW_RPARKED = 2, RW_WPARKED = 4, RW_READER = 8 };
 enum { TAG_READER, TAG_WRITER };
+enum { HANDED = 1 };
 enum { RW_MAX_READERS = (int)(UINT_MAX / RW_READER) - 1 };
 
 static unsigned *word_of(pthread_rwlock_t *l)
@@ -118,7 +122,14 @@ static int enter(pthread_rwlock_t *l, struct deadline d, bool write)
         if (!armed && (err = deadline_set(&op, d)) != 0)
             return err;
         armed = true;
-        if (park_wait(&op, NULL) != ETIMEDOUT)
+        uintptr_t token = 0;
+        err = park_wait(&op, &token);
+        if (err == 0 && token == HANDED) {
+            if (write)
+                st_rlx(&l->__data.__cur_writer, (int)libc_tid());
+            return 0;
+        }
+        if (err != ETIMEDOUT)
             continue;
         if (write)
             settle(l, 0); /* readers may have waited only because this writer did */
@@ -173,7 +184,7 @@ struct settle {
     unsigned release;        /* what to subtract from the word */
     size_t readers, writers; /* waiting */
     enum { LET_NONE, LET_READERS, LET_WRITER } let;
-    bool decided;
+    bool decided, took_writer;
 };
 
 static void look(void *arg, uintptr_t tag)
@@ -210,6 +221,7 @@ static enum park_pick pick(void *arg, uintptr_t tag)
     }
     if (tag == TAG_WRITER && s->let == LET_WRITER) {
         s->let = LET_NONE;
+        s->took_writer = true;
         s->writers--;
         return PARK_TAKE;
     }
@@ -219,14 +231,20 @@ static enum park_pick pick(void *arg, uintptr_t tag)
 static uintptr_t store(void *arg, struct park_found found)
 {
     struct settle *s = arg;
-    (void)found;
     unsigned bits =
         (s->readers != 0 ? RW_RPARKED : 0) | (s->writers != 0 ? RW_WPARKED : 0);
     unsigned *word = word_of(s->l), v = ld_rlx(word), n;
-    do
+    bool hand;
+    do {
         n = ((v - s->release) & ~(unsigned)(RW_RPARKED | RW_WPARKED)) | bits;
-    while (!cas_rel(word, &v, n)); /* MO: release -> [RW]; last access to the object */
-    return 0;
+        /* Others may have come in since we decided: then it is not ours to give. */
+        bool is_free =
+            s->took_writer ? n < RW_READER && (n & RW_WRITER) == 0 : (n & RW_WRITER) == 0;
+        hand = found.woken != 0 && found.fair && is_free;
+        if (hand)
+            n += s->took_writer ? RW_WRITER : (unsigned)found.woken * RW_READER;
+    } while (!cas_rel(word, &v, n)); /* MO: release -> [RW]; last access to the object */
+    return hand ? HANDED : 0;
 }
 
 static void settle(pthread_rwlock_t *l, unsigned release)
