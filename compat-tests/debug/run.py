@@ -19,6 +19,10 @@ import sys
 import tempfile
 import time
 
+# A shell ignores these in what it runs in the background, and so would our programs.
+for sig in (signal.SIGINT, signal.SIGQUIT):
+    signal.signal(sig, signal.SIG_DFL)
+
 HERE = pathlib.Path(__file__).resolve().parent
 LIB = os.environ["GSHIM_LIB"]
 BIN = pathlib.Path(os.environ["GSHIM_BUILD"]) / "debug"
