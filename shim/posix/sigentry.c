@@ -376,8 +376,12 @@ static void on_signal(int sig, siginfo_t *info, void *uc)
     }
     if (sig == preempt_sig) {
         bool kicked = block_on_kick(uc);
-        if (preempt_on_signal(info, kicked ? NULL : uc))
+        if (preempt_on_signal(info, kicked ? NULL : uc)) {
+            /* A standard signal is pending only once: ours may have swallowed a kick. */
+            if (gp != NULL && gp->in_rt == 0)
+                signal_kick_self(gp);
             return;
+        }
     }
     if (sig == SIGQUIT && rt_config.dumponquit && info->si_code != SIGNAL_KICK)
         debug_want_dump();

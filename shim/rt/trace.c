@@ -150,6 +150,7 @@ static void run_ends(struct m *mp, struct g *gp, uint64_t now)
     gp->trace.preempted = false;
     r.begin = gp->trace.on;
     r.end = gp->trace.off = time_of(gp, now);
+    st_rel(&gp->trace.runs, false); /* MO: release -> [R3] in close_slices */
     if (pp != NULL && pp->trace.gp == gp && pp->trace.begin == r.begin) {
         r.p = (uint16_t)pp->id;
         pp->trace.gp = NULL;
@@ -189,6 +190,8 @@ static void run_begins(struct m *mp, struct g *gp, uint64_t now)
     if (now < mp->p->trace.end)
         now = mp->p->trace.end;
     now = time_of(gp, now);
+    gp->trace.on = now;
+    st_rel(&gp->trace.runs, true); /* MO: release -> [R3] in close_slices */
     if (waited) {
         r.end = ready < r.begin ? r.begin : ready > now ? now : ready;
         r.how = gp->wait_reason;
@@ -198,7 +201,6 @@ static void run_begins(struct m *mp, struct g *gp, uint64_t now)
     r.end = now;
     r.extra = gp->trace.waker;
     put(mp->trace, r, TRACE_RUNNABLE);
-    gp->trace.on = now;
     gp->trace.waker = 0;
     mp->p->trace.begin = now;
     mp->p->trace.gp = gp;

@@ -64,6 +64,7 @@ struct trace_g {
     uint64_t last;  /* latest time used for it: times of one G do not go back */
     uint64_t on;    /* when it began to run */
     uint64_t off;   /* when it stopped */
+    bool runs;      /* which of the two holds; the last thing told, not what is: atomic */
     uint64_t ready; /* when it was readied; by the readier */
     uint64_t call;  /* when its blocking call began */
     uint32_t waker; /* by the readier */

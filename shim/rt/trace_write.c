@@ -424,7 +424,9 @@ static uint64_t kernel_thread_of(struct g *gp)
     return mp != NULL ? (uint64_t)ld_rlx(&mp->tid) : 0;
 }
 
-/* What is still going on: a slice for each P that runs something, and for each thread. */
+/* What is still going on: a slice for each P that runs something, and for each thread.  Threads
+ * go on meanwhile, untraced: what counts is what they told last [R3], so that nothing is told
+ * twice. */
 static void close_slices(void)
 {
     uint64_t now = arch_cycles();
@@ -442,7 +444,7 @@ static void close_slices(void)
         event(&r);
     }
     for (struct g *gp = g_first(); gp != NULL; gp = g_next(gp)) {
-        bool runs = ld_rlx(&gp->on_cpu) != 0;
+        bool runs = ld_acq(&gp->trace.runs); /* MO: acquire <- [R3] */
         struct trace_record r = {.g = g_number(gp), .how = TRACE_OPEN};
         r.type = runs ? TRACE_RUN_G : TRACE_WAIT;
         r.extra = kernel_thread_of(gp);
