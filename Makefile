@@ -215,7 +215,7 @@ tests: all $(UNIT) $(CONF) $(CONF:=-linked) $(CONF_SO) $(STRESS) $(PREEMPT) $(TA
 # What every program below compat-tests/ may rely on.
 TEST_ENV = CC='$(CC)' CXX='$(CXX)' GSHIM_BUILD='$(abspath $(O))' \
     GSHIM_LIB='$(abspath $(O)/libgshim.so)'
-STRESS_SECONDS ?= 2
+STRESS_SECONDS ?= 1
 STRESS_PROCS   ?= 1 2 8
 SOAK_SECONDS   ?= 600
 
@@ -316,13 +316,13 @@ check-preempt: all $(PREEMPT)
 	$(Q)PREEMPT_SECONDS=$(PREEMPT_SECONDS) $(TEST_ENV) compat-tests/preempt/run.sh
 
 check-stress: all $(STRESS)
-	$(Q)for t in $(STRESS); do for p in $(STRESS_PROCS); do \
+	$(Q)fail=0; for t in $(STRESS); do for p in $(STRESS_PROCS); do \
 	    echo "== $$t GSHIM_MAXPROCS=$$p STRESS_SECONDS=$(STRESS_SECONDS)"; \
 	    env $(TEST_ENV) STRESS_SECONDS=$(STRESS_SECONDS) GSHIM_MAXPROCS=$$p \
 	        LD_PRELOAD='$(abspath $(O)/libgshim.so)' \
 	        timeout -k 5 $$(($(STRESS_SECONDS) * 10 + 60)) $$t || \
-	        { echo "FAILED: $$t at GSHIM_MAXPROCS=$$p (status $$?)"; exit 1; }; \
-	done; done
+	        { echo "FAILED: $$t at GSHIM_MAXPROCS=$$p (status $$?)"; fail=1; }; \
+	done; done; exit $$fail
 
 check-apps: all
 	$(Q)$(TEST_ENV) compat-tests/apps/run.sh --quick

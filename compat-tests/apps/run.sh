@@ -19,9 +19,9 @@ set -u
 APPS_DIR=$(cd "$(dirname "$0")" && pwd)
 export APPS_DIR
 DEMO='pigz pbzip2 xz zstd sort python_threads threads100k'
-QUICK="$DEMO cxx omp jemalloc sysbench"
-ALL="$QUICK waiting100k stress_ng pytests memcached redis nginx apache haproxy curl gc sigev robust
-    sqlite tbb perl git gdb mariadb node ruby java media imagemagick rust pysuites"
+QUICK="$DEMO cxx omp jemalloc sysbench rust stress_ng pytests"
+ALL="$QUICK waiting100k memcached redis nginx apache haproxy curl gc sigev robust
+    sqlite tbb perl git gdb mariadb node ruby java media imagemagick pysuites"
 
 usage()
 {

@@ -7,7 +7,7 @@ verdicts()
         -e '/unsuccessful\|^successful/s/ in .*//p' \
         -e '/^\(passed\|failed\|skipped\)/p' -e '/fail/p' "$RUN_DIR/log"
 }
-seconds=$(pick 3 30)
+seconds=$(pick 2 30)
 more=
 [ "$APP_MODE" = quick ] || more='switch sigq sigfd sigsuspend sigpending sigrt
     mq pipe poll eventfd'
