@@ -474,6 +474,41 @@ TEST(clone_with_shared_memory)
     stop_noise();
 }
 
+static int write_and_stay(void *arg)
+{
+    set(&shared_word, *(int *)arg);
+    usleep(100000);
+    _exit(7);
+}
+
+static void *clone_that_stays(void *arg)
+{
+    static char stack[64 * 1024] __attribute__((aligned(64)));
+    int value = 6;
+    pid_t pid = clone(write_and_stay, stack + sizeof(stack),
+                      CLONE_VM | CLONE_VFORK | SIGCHLD, &value);
+    CHECK_EXITS(wait_status(pid), 7);
+    return arg;
+}
+
+/* Meanwhile it is a thread like any other, for the others. */
+TEST(thread_that_waits_for_its_clone_is_joined)
+{
+    char name[16];
+    void *ret = NULL;
+    set(&shared_word, 0);
+    pthread_t t = spawn(clone_that_stays, &ret);
+    while (get(&shared_word) != 6)
+        sched_yield();
+    CHECK_EQ(pthread_kill(t, 0), 0);
+    CHECK_EQ(pthread_setname_np(t, "cloner"), 0);
+    CHECK_EQ(pthread_getname_np(t, name, sizeof(name)), 0);
+    CHECK(strcmp(name, "cloner") == 0);
+    CHECK_EQ(pthread_tryjoin_np(t, &ret), EBUSY);
+    CHECK_EQ(pthread_join(t, &ret), 0);
+    CHECK(ret == &ret);
+}
+
 static void fork_by_number(void)
 {
     pid_t pid = (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);

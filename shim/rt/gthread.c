@@ -282,7 +282,14 @@ void g_abandon(struct g *gp)
 
 struct g *g_of_tcb(void *tcb)
 {
-    return *(struct g **)((char *)tcb + arch_self_offset());
+    struct g *gp = ld_rlx((struct g **)((char *)tcb + arch_self_offset()));
+    if (likely(gp != NULL))
+        return gp;
+    /* Foreign; or its slot is empty while a child of clone runs with it (posix/fork.c). */
+    gp = rt_main_g();
+    if (gp == NULL || gp->tcb != tcb)
+        gp = g_of_tid(ld_rlx(libc_tid_word(tcb)));
+    return gp != NULL && gp->tcb == tcb ? gp : NULL;
 }
 
 struct g *g_of_slot(uint32_t slot)
