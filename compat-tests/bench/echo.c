@@ -4,7 +4,9 @@
  *
  * CONNECTIONS client threads each send 16 bytes over loopback TCP to a server thread of their
  * own in the same process, wait for the answer, and so on. Prints lines "name value unit"
- * like bench.c; echo_threads is how many kernel threads the process had. */
+ * like bench.c; echo_cpu is the CPU time that each message cost (on a machine with other work
+ * a thousand kernel threads get a thousand shares of it, so the time alone says little), and
+ * echo_threads how many kernel threads the process had. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
@@ -37,6 +39,14 @@ static double now_s(void)
     struct timespec ts;
     clock_gettime(CLOCK_MONOTONIC, &ts);
     return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+}
+
+static double cpu_s(void)
+{
+    struct rusage ru;
+    getrusage(RUSAGE_SELF, &ru);
+    return (double)(ru.ru_utime.tv_sec + ru.ru_stime.tv_sec) +
+           (double)(ru.ru_utime.tv_usec + ru.ru_stime.tv_usec) / 1e6;
 }
 
 static void no_delay(int fd)
@@ -143,14 +153,16 @@ int main(int argc, char **argv)
         usleep(1000);
     usleep(200000);
     long before = __atomic_load_n(&messages, __ATOMIC_RELAXED);
-    double start = now_s();
+    double start = now_s(), cpu = cpu_s();
     usleep((useconds_t)(seconds * 1e6));
-    double rate = (double)(__atomic_load_n(&messages, __ATOMIC_RELAXED) - before) /
-                  (now_s() - start);
+    double done = (double)(__atomic_load_n(&messages, __ATOMIC_RELAXED) - before);
+    double took = now_s() - start;
+    cpu = cpu_s() - cpu;
     long threads = kernel_threads();
     __atomic_store_n(&stop, 1, __ATOMIC_RELAXED);
     for (long i = 0; i < n; i++)
         pthread_join(t[i], NULL);
-    printf("echo %.0f ns\necho_threads %ld threads\n", 1e9 / rate, threads);
+    printf("echo %.0f ns\necho_cpu %.0f ns\necho_threads %ld threads\n",
+           1e9 * took / done, 1e9 * cpu / done, threads);
     return 0;
 }
