@@ -370,6 +370,12 @@ static bool fetch(struct net_batch *b, int64_t timeout_ns)
     return broken;
 }
 
+static void looked(void)
+{
+    st_rlx(&last_look_ns, os_now_ns());
+    st_rlx(&sched.net_looked, arch_cycles());
+}
+
 void netpoll_now(void)
 {
     struct net_batch b;
@@ -382,13 +388,13 @@ void netpoll_now(void)
     } while (b.n == NET_BATCH);
     st_rel(&polling, 0); /* MO: release -> [W6] */
     if (rt_self() != NULL)
-        st_rlx(&last_look_ns, os_now_ns());
+        looked();
 }
 
 bool netpoll_sleep(struct net_batch *b, int64_t timeout_ns)
 {
     bool broken = fetch(b, timeout_ns);
-    st_rlx(&last_look_ns, os_now_ns());
+    looked();
     if (broken)
         xchg_ar(&break_asked, 0); /* MO: [M2] "asked; load park" */
     return broken;

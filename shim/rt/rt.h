@@ -353,6 +353,7 @@ struct sched {
     bool hogged;             /* every P has run one G for long: tell sysmon of wake-ups */
     uint32_t ng;             /* living Gs, main included */
     uint32_t net_waiters;    /* waits for descriptors, netpoll.c */
+    uint64_t net_looked;     /* when an M looked for events last, TSC; hint */
     bool sysmon_watches;     /* sysmon sleeps in the network poller; atomic [M3] */
     struct m *timer_sleeper; /* idle M that sleeps until the earliest timer or event */
     int64_t timer_wake_ns;   /* until when whoever covers the timers sleeps */

@@ -46,8 +46,11 @@ enum {
     SOON_ENOUGH = 8,     /* quick parks in a row before wake-ups are put off */
     SOON_CYCLES = 20000, /* "at once": well below the cost of waking an M, in TSC ticks */
     STEAL_ROUNDS = 4,    /* as Go: last one also looks at runnext and timers */
-    NET_TICK = 64, /* a look costs about three switches: 5 % with nothing but switches */
 };
+
+/* How often a busy P looks at the network: 0.1 ms of TSC ticks.  A look costs about three
+ * switches, and should find several descriptors; sysmon steps in after 1 ms (watch.c). */
+static const int64_t LOOK_CYCLES = 250000;
 
 _Noreturn void rt_throw(const char *what)
 {
@@ -144,9 +147,11 @@ static bool can_go_directly(struct g *next)
 
 /* A P that never runs out of work looks at the network every so often: on g0, which has the
  * room for it. */
-static bool network_due(struct m *mp, struct p *pp)
+static bool network_due(struct m *mp)
 {
-    if (likely(pp->schedtick % NET_TICK != 0) || !netpoll_waiting())
+    /* Another M may have looked after our last switch. */
+    int64_t since = (int64_t)(mp->run_since - ld_rlx(&sched.net_looked));
+    if (likely(since < LOOK_CYCLES) || !netpoll_waiting())
         return false;
     return mp->look_now = true;
 }
@@ -157,7 +162,7 @@ static void switch_away(struct g *gp)
     struct m *mp = gp->m;
     struct p *pp = mp->p;
     struct g *next = NULL;
-    if (likely(pp != NULL && mp->lockedg == NULL) && !network_due(mp, pp)) {
+    if (likely(pp != NULL && mp->lockedg == NULL) && !network_due(mp)) {
         st_rlx(&pp->deferred, 0);
         next = pick_local(pp);
         if (next == gp) /* readied and picked again before it ever left */
@@ -413,7 +418,6 @@ static struct g *try_find(struct m *mp)
         rt_timers_run(os_now_ns());
     if (unlikely(mp->look_now)) {
         mp->look_now = false;
-        st_rlx(&pp->schedtick, pp->schedtick + 1); /* not due again at once */
         netpoll_now();
     }
     struct g *gp = pick_local(pp);
