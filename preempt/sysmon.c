@@ -19,6 +19,7 @@
 #include "shim/libc/real.h"
 #include "shim/rt/config.h"
 #include "shim/rt/debug.h"
+#include "shim/rt/netpoll.h"
 #include "shim/rt/rt.h"
 
 enum { M_STACK = 256 * 1024 };
@@ -164,7 +165,8 @@ void *sysmon_main(void *arg)
         } else if ((hurry = retake_woken(now)) < next) {
             next = hurry;
         }
-        int64_t debug_next = rt_debug_on ? debug_tick(now, !r.busy) : RT_FOREVER;
-        kicked = sleep_until(next, debug_next, now);
+        int64_t at_most = rt_debug_on ? debug_tick(now, !r.busy) : RT_FOREVER;
+        int64_t review = net_review(now);
+        kicked = sleep_until(next, review < at_most ? review : at_most, now);
     }
 }

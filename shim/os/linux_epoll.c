@@ -129,13 +129,16 @@ void os_poller_close(struct os_poller *po)
     po->epfd = po->break_fd = po->mon_fd = -1;
 }
 
-int os_poller_arm(const struct os_poller *po, int fd, uint32_t events, uint64_t data)
+int os_poller_arm(const struct os_poller *po, int fd, uint32_t events, bool keep,
+                  bool known, uint64_t data)
 {
-    events |= EPOLLONESHOT | EPOLLET;
-    int r = ctl(po->epfd, EPOLL_CTL_MOD, fd, events, data);
+    events |= keep ? EPOLLET : EPOLLONESHOT | EPOLLET;
+    int r = -ENOENT;
+    if (known)
+        r = ctl(po->epfd, EPOLL_CTL_MOD, fd, events, data);
     if (r == -ENOENT)
         r = ctl(po->epfd, EPOLL_CTL_ADD, fd, events, data);
-    if (r == -EEXIST) /* another process shares the instance's file: never ours */
+    if (r == -EEXIST)
         r = ctl(po->epfd, EPOLL_CTL_MOD, fd, events, data);
     return r;
 }

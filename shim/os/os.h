@@ -105,9 +105,11 @@ struct os_event {
 };
 int os_poller_open(struct os_poller *po);
 void os_poller_close(struct os_poller *po);
-/* os_poller_arm - report EVENTS (and errors and hang-ups) on FD once, with DATA; what is ready
- * already is reported as well.  0, -EPERM: FD is always ready, or -errno. */
-int os_poller_arm(const struct os_poller *po, int fd, uint32_t events, uint64_t data);
+/* os_poller_arm - report EVENTS (and errors and hang-ups) on FD with DATA: once, or with KEEP
+ * whenever there are new ones; what is ready already is reported as well.  KNOWN, a hint: it
+ * was armed before.  0, -EPERM: FD is always ready, or -errno. */
+int os_poller_arm(const struct os_poller *po, int fd, uint32_t events, bool keep,
+                  bool known, uint64_t data);
 void os_poller_forget(const struct os_poller *po, int fd);
 /* os_poller_wait - up to MAX events; *BROKEN: os_poller_break ended the sleep.  May return
  * early.  Number of events or -errno. */

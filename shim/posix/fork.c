@@ -24,12 +24,13 @@
 
 #include "shim/posix/fork.h"
 #include "shim/posix/posix.h"
+#include "shim/rt/netpoll.h"
 
 void fork_register(void)
 {
     static bool done;
     if (!xchg_ar(&done, true)) /* MO: nothing is published; once only */
-        REAL(__register_atfork)(NULL, NULL, posix_fork_child, NULL);
+        REAL(__register_atfork)(net_shared_all, net_shared_all, posix_fork_child, NULL);
 }
 
 EXPORT int __register_atfork(void (*prepare)(void), void (*parent)(void),
@@ -51,6 +52,8 @@ EXPORT pid_t _Fork(void)
     pid_t pid = REAL(_Fork)();
     if (pid == 0)
         posix_fork_child();
+    else
+        net_shared_all();
     return pid;
 }
 
@@ -105,8 +108,11 @@ EXPORT int clone(int (*fn)(void *), void *stack, int flags, void *arg, ...)
     va_end(ap);
     if (rt_self() == NULL || fn == NULL)
         return REAL(clone)(fn, stack, flags, arg, ptid, tls, ctid);
-    if ((flags & CLONE_VM) == 0)
-        return REAL(clone)(run_copy, stack, flags, &s, ptid, tls, ctid);
+    if ((flags & CLONE_VM) == 0) {
+        int pid = REAL(clone)(run_copy, stack, flags, &s, ptid, tls, ctid);
+        net_shared_all();
+        return pid;
+    }
     if ((flags & CLONE_VFORK) != 0 && (flags & CLONE_SETTLS) == 0)
         return clone_shared(&s, stack, flags, ptid, tls, ctid);
     return REAL(clone)(fn, stack, flags, arg, ptid, tls, ctid);
@@ -114,13 +120,15 @@ EXPORT int clone(int (*fn)(void *), void *stack, int flags, void *arg, ...)
 
 void fork_after_syscall(long nr, const long *a, long ret)
 {
-    if (ret != 0 || rt_self() == NULL)
+    if (ret < 0 || rt_self() == NULL)
         return;
     bool copy = nr == SYS_clone && (a[0] & CLONE_VM) == 0;
 #ifdef SYS_fork
     copy |= nr == SYS_fork;
 #endif
     copy |= nr == SYS_clone3 && (*(const uint64_t *)a[0] & CLONE_VM) == 0;
-    if (copy)
+    if (copy && ret == 0)
         posix_fork_child();
+    else if (copy)
+        net_shared_all();
 }

@@ -16,21 +16,28 @@
 #include <sys/time.h>
 
 #include "shim/posix/sys.h"
+#include "shim/rt/netpoll.h"
 
 /* --- accept -------------------------------------------------------------------------------- */
 
 EXPORT int accept4(int fd, struct sockaddr *addr, socklen_t *len, int flags)
 {
     SYS_PASS(accept4, fd, addr, len, flags);
-    return (int)sys_ret(sys_ready_call(fd, OS_IO_IN, SO_RCVTIMEO, SYS_accept4,
-                                       (long[6]){fd, (long)addr, (long)len, flags}));
+    long r = sys_ready_call(fd, OS_IO_IN, SO_RCVTIMEO, SYS_accept4,
+                            (long[6]){fd, (long)addr, (long)len, flags});
+    if (r >= 0)
+        net_sole((int)r);
+    return (int)sys_ret(r);
 }
 
 EXPORT int accept(int fd, struct sockaddr *addr, socklen_t *len)
 {
     SYS_PASS(accept, fd, addr, len);
-    return (int)sys_ret(sys_ready_call(fd, OS_IO_IN, SO_RCVTIMEO, SYS_accept,
-                                       (long[6]){fd, (long)addr, (long)len}));
+    long r = sys_ready_call(fd, OS_IO_IN, SO_RCVTIMEO, SYS_accept,
+                            (long[6]){fd, (long)addr, (long)len});
+    if (r >= 0)
+        net_sole((int)r);
+    return (int)sys_ret(r);
 }
 
 /* --- connect ------------------------------------------------------------------------------- */

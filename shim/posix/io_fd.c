@@ -1,10 +1,13 @@
-/* io_fd.c - calls that close a descriptor, or put another file at its number.
+/* io_fd.c - calls that close a descriptor, or put another file at its number, or make one that
+ * the netpoller then knows to be the program's alone (rt/nettrust.c).
  *
  * As in the kernel, a call that waits for a descriptor goes on waiting for the file it was
  * (net_close_begin).  The runtime's own descriptors do not exist for the program: closing one
  * is EBADF, ranges leave them out, and if the program wants just that number, ours moves.
  */
+#include <fcntl.h>
 #include <linux/close_range.h>
+#include <stdio.h>
 #include <unistd.h>
 
 #include "shim/posix/sys.h"
@@ -38,6 +41,7 @@ static long replace(long nr, int old, int new, int flags)
         return -EBADF;
     if (old == new)
         return SYS(nr, old, new, flags);
+    net_shared(old);
     if (net_own_fd(new))
         net_move_own(new);
     enum net_close how = net_close_begin(new);
@@ -105,5 +109,78 @@ EXPORT void closefrom(int first)
         close_one((int)fd);
 }
 
+/* --- new ones ------------------------------------------------------------------------------ */
+
+EXPORT int dup(int fd)
+{
+    SYS_PASS(dup, fd);
+    if (net_own_fd(fd))
+        return (int)sys_ret(-EBADF);
+    net_shared(fd);
+    return (int)sys_ret(SYS(SYS_dup, fd));
+}
+
+EXPORT int socket(int domain, int type, int protocol)
+{
+    SYS_PASS(socket, domain, type, protocol);
+    long r = SYS(SYS_socket, domain, type, protocol);
+    if (r >= 0)
+        net_sole((int)r);
+    return (int)sys_ret(r);
+}
+
+static long new_pair(long r, const int fd[2])
+{
+    if (r == 0) {
+        net_sole(fd[0]);
+        net_sole(fd[1]);
+    }
+    return r;
+}
+
+EXPORT int socketpair(int domain, int type, int protocol, int fd[2])
+{
+    SYS_PASS(socketpair, domain, type, protocol, fd);
+    return (int)sys_ret(new_pair(SYS(SYS_socketpair, domain, type, protocol, fd), fd));
+}
+
+EXPORT int pipe2(int fd[2], int flags)
+{
+    SYS_PASS(pipe2, fd, flags);
+    return (int)sys_ret(new_pair(SYS(SYS_pipe2, fd, flags), fd));
+}
+
+EXPORT int pipe(int fd[2])
+{
+    SYS_PASS(pipe, fd);
+    return (int)sys_ret(new_pair(SYS(SYS_pipe2, fd, 0), fd));
+}
+
+/* --- what changes them, or how they end --------------------------------------------------- */
+
+EXPORT int setsockopt(int fd, int level, int name, const void *value, socklen_t n)
+{
+    SYS_PASS(setsockopt, fd, level, name, value, n);
+    long r = SYS(SYS_setsockopt, fd, level, name, value, n);
+    if (level == SOL_SOCKET)
+        net_changed(fd);
+    return (int)sys_ret(r);
+}
+
+/* fclose and freopen close it by a system call of libc's own. */
+EXPORT FILE *fdopen(int fd, const char *mode)
+{
+    net_shared(fd);
+    return SYS_REAL(fdopen)(fd, mode);
+}
+
+FILE *_IO_fdopen(int fd, const char *mode);
+
+EXPORT FILE *_IO_fdopen(int fd, const char *mode)
+{
+    return fdopen(fd, mode);
+}
+
 ALIAS(__close, close);
 ALIAS(__dup2, dup2);
+ALIAS(__pipe, pipe);

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "shim/posix/sys.h"
+#include "shim/rt/netpoll.h"
 
 /* What libc's open adds where off_t has 64 bits: nothing (O_LARGEFILE is for 32). */
 enum { LARGE = 0 };
@@ -111,7 +112,12 @@ EXPORT int fcntl(int fd, int cmd, ...)
         return (int)sys_ret(BLOCK(CANCEL, SYS_fcntl, fd, cmd, arg));
     if (cmd == F_GETOWN) /* libc asks by another command, which tells pids from errors */
         return SYS_REAL(fcntl)(fd, cmd, arg);
-    return (int)sys_ret(SYS(SYS_fcntl, fd, cmd, arg));
+    if (cmd == F_DUPFD || cmd == F_DUPFD_CLOEXEC)
+        net_shared(fd);
+    long r = SYS(SYS_fcntl, fd, cmd, arg);
+    if (cmd == F_SETFL)
+        net_changed(fd);
+    return (int)sys_ret(r);
 }
 
 EXPORT int ioctl(int fd, unsigned long op, ...)
@@ -121,7 +127,10 @@ EXPORT int ioctl(int fd, unsigned long op, ...)
     long arg = va_arg(ap, long);
     va_end(ap);
     SYS_PASS(ioctl, fd, op, arg);
-    return (int)sys_ret(BLOCK(0, SYS_ioctl, fd, op, arg));
+    long r = BLOCK(0, SYS_ioctl, fd, op, arg);
+    if (op == FIONBIO)
+        net_changed(fd);
+    return (int)sys_ret(r);
 }
 
 /* --- semaphores of System V ------------------------------------------------------------------ */

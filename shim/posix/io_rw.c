@@ -56,6 +56,7 @@ struct rw {
     size_t skip;
     size_t done;
     uint8_t kind;
+    uint32_t seen; /* of io_op */
 };
 
 enum { PIECE = 16 }; /* vectors given to the kernel at a time, once part is done */
@@ -173,12 +174,18 @@ static long complete(int fd, struct rw *o, long r, long nr, const long a[6])
     return r == 0 ? plain(fd, nr, a) : go_on(fd, o, nr, a);
 }
 
+static uint32_t events_of(const struct rw *o)
+{
+    return o->writing ? OS_IO_OUT : OS_IO_IN | OS_IO_RDHUP;
+}
+
 static long would_block(int fd, struct rw *o, long nr, const long a[6])
 {
     struct sys_op op = {.io = {.fd = fd,
-                               .events = o->writing ? OS_IO_OUT : OS_IO_IN | OS_IO_RDHUP,
+                               .events = events_of(o),
                                .try = try_rw,
-                               .arg = o},
+                               .arg = o,
+                               .seen = o->seen},
                         .timeout_opt = o->kind != SOCKET ? 0
                                        : o->writing      ? SO_SNDTIMEO
                                                          : SO_RCVTIMEO};
@@ -207,6 +214,7 @@ static long rw_once(int fd, struct rw *o, long nr, const long a[6], bool *again)
         return plain(fd, nr, a);
     if (o->kind == ASK)
         return sys_ready_call(fd, o->writing ? OS_IO_OUT : OS_IO_IN, 0, nr, a);
+    o->seen = net_seen(fd, events_of(o));
     long r = try_rw(o, fd);
     if (r == -EAGAIN)
         r = would_block(fd, o, nr, a);

@@ -15,6 +15,7 @@
 #include <time.h>
 
 #include "shim/posix/sys.h"
+#include "shim/rt/netpoll.h"
 
 struct sock {
     bool sending;
@@ -94,12 +95,13 @@ static long run(int fd, struct sock *o)
     if (unlikely(libc_cancel_pending(gp->tcb)))
         block_act();
     io_try_fn *try = o->all ? try_all : try_once;
+    uint32_t in = (o->flags & MSG_OOB) != 0 ? OS_IO_PRI : OS_IO_IN | OS_IO_RDHUP;
+    uint32_t events = o->sending ? OS_IO_OUT : in, seen = net_seen(fd, events);
     long r = try(o, fd);
     if (likely(r != -EAGAIN))
         return r < 0 && o->done != 0 ? (long)o->done : r;
-    uint32_t in = (o->flags & MSG_OOB) != 0 ? OS_IO_PRI : OS_IO_IN | OS_IO_RDHUP;
     struct sys_op op = {
-        .io = {.fd = fd, .events = o->sending ? OS_IO_OUT : in, .try = try, .arg = o},
+        .io = {.fd = fd, .events = events, .try = try, .arg = o, .seen = seen},
         .timeout_opt = o->sending ? SO_SNDTIMEO : SO_RCVTIMEO};
     r = sys_wait(&op, o->before != 0 ? &o->before : &o->done);
     if (r == IO_CANNOT)
@@ -307,10 +309,29 @@ EXPORT ssize_t recvmsg(int fd, struct msghdr *m, int flags)
     return sys_ret(io_recvmsg(fd, m, flags));
 }
 
+/* M was sent: the descriptors in it have got another owner. */
+static void share_rights(const struct msghdr *m)
+{
+    struct cmsghdr *c = CMSG_FIRSTHDR(m);
+    for (; c != NULL; c = CMSG_NXTHDR((struct msghdr *)(uintptr_t)m, c)) {
+        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+            continue;
+        for (size_t at = 0; at + sizeof(int) <= c->cmsg_len - CMSG_LEN(0);
+             at += sizeof(int)) {
+            int fd;
+            memcpy(&fd, CMSG_DATA(c) + at, sizeof fd);
+            net_shared(fd);
+        }
+    }
+}
+
 EXPORT ssize_t sendmsg(int fd, const struct msghdr *m, int flags)
 {
     SYS_PASS(sendmsg, fd, m, flags);
-    return sys_ret(io_sendmsg(fd, m, flags));
+    long r = io_sendmsg(fd, m, flags);
+    if (r >= 0)
+        share_rights(m);
+    return sys_ret(r);
 }
 
 EXPORT int recvmmsg(int fd, struct mmsghdr *v, unsigned n, int flags, struct timespec *t)
@@ -329,9 +350,14 @@ EXPORT int recvmmsg(int fd, struct mmsghdr *v, unsigned n, int flags, struct tim
 EXPORT int sendmmsg(int fd, struct mmsghdr *v, unsigned n, int flags)
 {
     SYS_PASS(sendmmsg, fd, v, n, flags);
+    long r;
     if (rt_self() == NULL || (flags & MSG_DONTWAIT) != 0)
-        return (int)sys_ret(BLOCK(BLOCK_CANCEL, SYS_sendmmsg, fd, v, n, flags));
-    return (int)sys_ret(send_many(fd, v, n, flags));
+        r = BLOCK(BLOCK_CANCEL, SYS_sendmmsg, fd, v, n, flags);
+    else
+        r = send_many(fd, v, n, flags);
+    for (long i = 0; i < r; i++)
+        share_rights(&v[i].msg_hdr);
+    return (int)sys_ret(r);
 }
 
 ALIAS(__send, send);

@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/select.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -23,6 +24,14 @@
     CALL(SYS_close, close((int)a[0]))                                                    \
     CALL(SYS_close_range, close_range((unsigned)a[0], (unsigned)a[1], (int)a[2]))        \
     CALL(SYS_dup3, dup3((int)a[0], (int)a[1], (int)a[2]))                                \
+    CALL(SYS_dup, dup((int)a[0]))                                                        \
+    CALL(SYS_pipe2, pipe2((int *)a[0], (int)a[1]))                                       \
+    CALL(SYS_socket, socket((int)a[0], (int)a[1], (int)a[2]))                            \
+    CALL(SYS_socketpair, socketpair((int)a[0], (int)a[1], (int)a[2], (int *)a[3]))       \
+    CALL(SYS_setsockopt,                                                                 \
+         setsockopt((int)a[0], (int)a[1], (int)a[2], (void *)a[3], (socklen_t)a[4]))     \
+    CALL(SYS_fcntl, by_fcntl(a))                                                         \
+    CALL(SYS_ioctl, ioctl((int)a[0], (unsigned long)a[1], a[2]))                         \
     CALL(SYS_accept, accept((int)a[0], (void *)a[1], (void *)a[2]))                      \
     CALL(SYS_accept4, accept4((int)a[0], (void *)a[1], (void *)a[2], (int)a[3]))         \
     CALL(SYS_connect, connect((int)a[0], (void *)a[1], (socklen_t)a[2]))                 \
@@ -69,8 +78,6 @@ static const short handed_off[] = {
     SYS_vmsplice,
     SYS_openat,
     SYS_copy_file_range,
-    SYS_fcntl,
-    SYS_ioctl,
     SYS_flock,
     SYS_fsync,
     SYS_fdatasync,
@@ -113,6 +120,14 @@ static long by_errno(int err)
 {
     errno = err;
     return err != 0 ? -1 : 0;
+}
+
+/* As the kernel's: F_GETOWN gives what it gives. */
+static long by_fcntl(const long a[6])
+{
+    if (a[1] != F_GETOWN)
+        return fcntl((int)a[0], (int)a[1], a[2]);
+    return sys_ret(SYS(SYS_fcntl, a[0], a[1], a[2]));
 }
 
 static long by_ppoll(const long a[6])

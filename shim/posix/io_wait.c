@@ -1,13 +1,15 @@
 /* io_wait.c - what all calls that wait for a descriptor share; see sys.h.
  *
  * O_NONBLOCK and the socket's own timeouts are looked at here, when a call would block, and not
- * remembered: another process may share the descriptor and change them.
+ * remembered: another process may share the descriptor and change them.  But for sockets of
+ * which nobody else has one: rt/nettrust.c.
  */
 #include <fcntl.h>
 #include <sys/time.h>
 
 #include "shim/posix/sys.h"
 #include "shim/rt/config.h"
+#include "shim/rt/netpoll.h"
 
 bool sys_nonblocking(int fd)
 {
@@ -26,13 +28,32 @@ static int64_t own_deadline(int fd, int opt)
     return os_now_ns() + (int64_t)tv.tv_sec * 1000000000 + (int64_t)tv.tv_usec * 1000;
 }
 
+/* The IO's own O_NONBLOCK, which means no waiting, and timeout. */
+static bool may_wait(struct io_op *io, int fd)
+{
+    const struct sys_op *op = (struct sys_op *)io;
+    uint32_t trust = net_trust(fd);
+    uint32_t plain = op->timeout_opt == SO_RCVTIMEO   ? NET_WAITS_IN
+                     : op->timeout_opt == SO_SNDTIMEO ? NET_WAITS_OUT
+                                                      : NET_WAITS;
+    io->deadline_ns = RT_FOREVER;
+    if ((trust & plain) == 0) {
+        if (sys_nonblocking(fd))
+            return false;
+        io->deadline_ns = own_deadline(fd, op->timeout_opt);
+        if (io->deadline_ns == RT_FOREVER)
+            net_learn(fd, trust, plain);
+    }
+    /* socket(7): with a timeout a call is not restarted after a handler. */
+    io->any_handler = io->deadline_ns != RT_FOREVER;
+    return true;
+}
+
 long sys_wait(struct sys_op *op, const size_t *progress)
 {
-    if (sys_nonblocking(op->io.fd))
+    if (!may_wait(&op->io, op->io.fd))
         return -EAGAIN;
-    op->io.deadline_ns = own_deadline(op->io.fd, op->timeout_opt);
-    /* socket(7): with a timeout a call is not restarted after a handler. */
-    op->io.any_handler = op->io.deadline_ns != RT_FOREVER;
+    op->io.ask = may_wait;
     op->io.progress = progress;
     for (;;) {
         long r = io_wait(&op->io);

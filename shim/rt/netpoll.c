@@ -13,8 +13,8 @@
  *
  * Herds: of the Gs that wait to *use* a direction (read, accept) an event wakes the oldest
  * alone; when it leaves, it arms the poller for the rest, which fires at once if there is more.
- * Gs in poll are woken all.  Registrations are one-shot, so after each event the slot is
- * armed again for the nodes that it was not for.
+ * Gs in poll are woken all.  Registrations are one-shot (but see nettrust.c), so after each
+ * event the slot is armed again for the nodes that it was not for.
  *
  * Closing.  In the kernel a call that sleeps keeps its file open.  So a close with waiters
  * makes a private duplicate first, moves the waiters to it, and the last of them closes it.
@@ -30,36 +30,19 @@
  * Gs wait: an M in find_runnable; the idle M that also covers the timers; else sysmon.
  *
  * fork: the child never touches the parent's poller; it closes it and starts without.
- * Known limit: descriptors from MAX_FD on are left to calls that block.
+ * Known limit: descriptors from NET_MAX_FD on are left to calls that block.
  */
-#include "shim/rt/netpoll.h"
+#include "shim/rt/netslot.h"
 
 #include <errno.h>
 
-enum {
-    CHUNK = 1024,
-    CHUNKS = 4096,
-    MAX_FD = CHUNK * CHUNKS,
-};
-
-struct net_slot {
-    struct rt_lock lock;
-    uint32_t closing;             /* closes under way; atomic [W3] */
-    struct net_node *head, *tail; /* under lock; head is looked at without, [W3] */
-    uint32_t armed; /* what the poller was last asked for and has not told */
-    int fd;         /* const: the number */
-    uint8_t hint;   /* of net_hint; atomic */
-    bool ours;      /* a private duplicate: the last waiter closes it; atomic */
-};
-
-static struct net_slot *chunks[CHUNKS]; /* atomic [W4] */
+struct net_slot *net_chunks[NET_CHUNKS]; /* atomic [W4] */
 static struct os_poller poller = {.epfd = -1, .break_fd = -1, .mon_fd = -1};
 static uint32_t opened;               /* atomic [W5] */
 static struct rt_lock own_lock;       /* opening, and changes of poller */
 static uint32_t break_asked, polling; /* atomic */
 static int64_t last_look_ns;          /* of an M; atomic, hint */
 
-static struct net_slot *slot_of(int fd);
 static void wake_everybody(void);
 static void detach_waiters(struct net_slot *s);
 
@@ -87,7 +70,7 @@ bool net_own_fd(int fd)
 {
     if (ld_rlx(&opened) == 0)
         return false;
-    const struct net_slot *s = slot_of(fd);
+    const struct net_slot *s = net_slot_of(fd);
     return fd == ld_rlx(&poller.epfd) || fd == ld_rlx(&poller.break_fd) ||
            fd == ld_rlx(&poller.mon_fd) || (s != NULL && ld_rlx(&s->ours));
 }
@@ -112,7 +95,7 @@ void net_move_own(int fd)
     move_one(&poller.break_fd, fd);
     move_one(&poller.mon_fd, fd);
     rt_unlock(&own_lock);
-    struct net_slot *slot = slot_of(fd);
+    struct net_slot *slot = net_slot_of(fd);
     if (slot != NULL && ld_rlx(&slot->ours))
         detach_waiters(slot);
     rt_exit(&s);
@@ -134,35 +117,28 @@ static void renew_poller(void)
 
 /* --- slots ------------------------------------------------------------------------------ */
 
-static struct net_slot *slot_of(int fd)
+struct net_slot *net_slot_make(int fd)
 {
-    if (fd < 0 || fd >= MAX_FD)
+    if (fd < 0 || fd >= NET_MAX_FD)
         return NULL;
-    struct net_slot *c = ld_acq(&chunks[fd / CHUNK]); /* MO: acquire <- [W4] */
-    return c != NULL ? &c[fd % CHUNK] : NULL;
-}
-
-static struct net_slot *slot_make(int fd)
-{
-    if (fd < 0 || fd >= MAX_FD)
-        return NULL;
-    struct net_slot **at = &chunks[fd / CHUNK], *e = NULL;
+    struct net_slot **at = &net_chunks[fd / NET_CHUNK], *e = NULL;
     if (ld_acq(at) == NULL) { /* MO: acquire <- [W4] */
-        struct net_slot *c = os_map(CHUNK * sizeof *c);
+        struct net_slot *c = os_map(NET_CHUNK * sizeof *c);
         if (c == NULL)
             return NULL;
-        for (int i = 0; i < CHUNK; i++)
-            c[i].fd = fd / CHUNK * CHUNK + i;
+        for (int i = 0; i < NET_CHUNK; i++)
+            c[i] =
+                (struct net_slot){.fd = fd / NET_CHUNK * NET_CHUNK + i, .seen = {1, 1}};
         if (!cas_ar(at, &e, c)) /* MO: release -> [W4] */
-            os_unmap(c, CHUNK * sizeof *c);
+            os_unmap(c, NET_CHUNK * sizeof *c);
     }
-    return slot_of(fd);
+    return net_slot_of(fd);
 }
 
 uint8_t *net_hint(int fd)
 {
     static uint8_t none;
-    struct net_slot *s = slot_make(fd);
+    struct net_slot *s = net_slot_make(fd);
     return s != NULL ? &s->hint : &none;
 }
 
@@ -214,17 +190,21 @@ static uint32_t wanted(const struct net_slot *s)
 
 static int arm_locked(struct net_slot *s, uint32_t want)
 {
-    int err = -os_poller_arm(&poller, s->fd, want, (uint64_t)s->fd);
+    bool keep = net_keeps(s), known = ld_rlx(&s->known);
+    uint32_t events = keep ? ld_rlx(&s->kept) | want | OS_IO_IN | OS_IO_RDHUP : want;
+    int err = -os_poller_arm(&poller, s->fd, events, keep, known, (uint64_t)s->fd);
     s->armed = err == 0 ? want : 0;
+    st_rlx(&s->kept, keep && err == 0 ? events : 0);
+    st_rlx(&s->known, err == 0);
     return err;
 }
 
 /* --- waiting ----------------------------------------------------------------------------- */
 
 int net_add(struct net_node *n, struct net_wait *w, int fd, uint32_t events,
-            bool exclusive)
+            bool exclusive, uint32_t seen)
 {
-    struct net_slot *s = slot_make(fd);
+    struct net_slot *s = net_slot_make(fd);
     *n = (struct net_node){.wait = NULL};
     if (s == NULL)
         return fd < 0 ? EBADF : ENOMEM;
@@ -234,7 +214,9 @@ int net_add(struct net_node *n, struct net_wait *w, int fd, uint32_t events,
     rt_lock(&s->lock);
     link_node(s, n);
     fence_sc(); /* MO: [W3] */
-    int err = ld_rlx(&s->closing) != 0 ? EAGAIN : arm_locked(s, wanted(s));
+    int err = EAGAIN;
+    if (likely(ld_rlx(&s->closing) == 0))
+        err = net_trusts(s, n, seen) ? 0 : arm_locked(s, wanted(s));
     if (err != 0) {
         unlink_node(s, n);
         n->wait = NULL;
@@ -247,11 +229,11 @@ int net_add(struct net_node *n, struct net_wait *w, int fd, uint32_t events,
     return err;
 }
 
-int net_again(struct net_node *n)
+int net_again(struct net_node *n, uint32_t seen)
 {
     struct net_slot *s = lock_slot_of(n);
     n->woken = false;
-    int err = arm_locked(s, wanted(s));
+    int err = net_trusts(s, n, seen) ? 0 : arm_locked(s, wanted(s));
     rt_unlock(&s->lock);
     return err;
 }
@@ -276,20 +258,14 @@ void net_remove(struct net_node *n)
 
 /* --- waking ------------------------------------------------------------------------------- */
 
-/* Gs to be woken when no lock is held; they cannot vanish, their memory stays. */
-struct ready {
-    int n;
-    struct g *gp[NET_BATCH];
-};
-
-static void wake_ready(struct ready *r)
+void net_wake_ready(struct net_ready *r)
 {
     for (int i = 0; i < r->n; i++)
         rt_hooks->io_ready(r->gp[i]);
     r->n = 0;
 }
 
-static void mark(struct net_node *n, struct ready *r)
+void net_mark(struct net_node *n, struct net_ready *r)
 {
     n->woken = true;
     if (xchg_ar(&n->wait->fired, 1) == 0) /* MO: release -> [W1] */
@@ -298,7 +274,7 @@ static void mark(struct net_node *n, struct ready *r)
 
 /* Marks nodes for EVENTS.  False: R is full, to be called again. */
 static bool mark_nodes(struct net_slot *s, uint32_t events, uint32_t *taken,
-                       struct ready *r)
+                       struct net_ready *r)
 {
     for (struct net_node *n = s->head; n != NULL; n = n->next) {
         if (n->woken || (events & n->events) == 0)
@@ -309,52 +285,60 @@ static bool mark_nodes(struct net_slot *s, uint32_t events, uint32_t *taken,
             return false;
         if (n->exclusive)
             *taken |= n->events;
-        mark(n, r);
+        net_mark(n, r);
     }
     return true;
 }
 
-static void slot_event(struct net_slot *s, uint32_t events, struct ready *r)
+static void slot_event(struct net_slot *s, uint32_t events, struct net_ready *r)
 {
-    uint32_t taken = 0;
+    uint32_t taken = 0, both = OS_IO_ERR | OS_IO_HUP;
     rt_lock(&s->lock);
     s->armed = 0;
+    if ((events & ~(uint32_t)OS_IO_OUT) != 0)
+        net_bump(s, false);
+    if ((events & (OS_IO_OUT | both)) != 0)
+        net_bump(s, true);
+    if (unlikely(net_is_noisy(s)) &&
+        os_poller_arm(&poller, s->fd, 0, false, true, (uint64_t)s->fd) == 0)
+        st_rlx(&s->kept, 0);
     while (!mark_nodes(s, events, &taken, r)) {
         rt_unlock(&s->lock);
-        wake_ready(r);
+        net_wake_ready(r);
         rt_lock(&s->lock);
     }
     /* Those woken alone for a direction arm it for the rest when they are done. */
     uint32_t rest = wanted(s) & ~taken;
-    if ((rest & ~s->armed) != 0)
+    if ((rest & ~s->armed & ~ld_rlx(&s->kept)) != 0)
         arm_locked(s, rest);
     rt_unlock(&s->lock);
 }
 
 void netpoll_deliver(const struct net_batch *b)
 {
-    struct ready r = {.n = 0};
+    struct net_ready r = {.n = 0};
     for (int i = 0; i < b->n; i++) {
-        struct net_slot *s = slot_of((int)b->ev[i].data);
+        struct net_slot *s = net_slot_of((int)b->ev[i].data);
         if (s == NULL)
             continue;
         if (r.n == NET_BATCH)
-            wake_ready(&r);
+            net_wake_ready(&r);
         slot_event(s, b->ev[i].events, &r);
     }
-    wake_ready(&r);
+    net_wake_ready(&r);
 }
 
 static void wake_everybody(void)
 {
-    struct ready r = {.n = 0};
-    for (int c = 0; c < CHUNKS; c++) {
-        struct net_slot *s = ld_acq(&chunks[c]); /* MO: acquire <- [W4] */
-        for (int i = 0; s != NULL && i < CHUNK; i++) {
-            if (ld_rlx(&s[i].head) == NULL)
+    struct net_ready r = {.n = 0};
+    for (int c = 0; c < NET_CHUNKS; c++) {
+        struct net_slot *s = ld_acq(&net_chunks[c]); /* MO: acquire <- [W4] */
+        for (int i = 0; s != NULL && i < NET_CHUNK; i++) {
+            if (ld_rlx(&s[i].head) == NULL && ld_rlx(&s[i].kept) == 0)
                 continue;
+            st_rlx(&s[i].kept, 0);
             slot_event(&s[i], OS_IO_ERR, &r);
-            wake_ready(&r);
+            net_wake_ready(&r);
         }
     }
 }
@@ -447,7 +431,6 @@ static void move_nodes(struct net_slot *s, struct net_slot *to)
         n->woken = false; /* it will look again in any case */
         link_node(to, n);
     }
-    s->armed = 0;
     st_rlx(&s->ours, false);
     for (struct net_node *n = to->head; n != NULL; n = n->next)
         await_turn(n);
@@ -458,28 +441,31 @@ static void move_nodes(struct net_slot *s, struct net_slot *to)
 /* Without a duplicate (EMFILE) the waiters are woken and meet what is there then: EBADF. */
 static void detach_waiters(struct net_slot *s)
 {
-    struct ready r = {.n = 0};
+    struct net_ready r = {.n = 0};
     struct net_slot *to = NULL;
     rt_lock(&s->lock);
     if (s->head != NULL) {
         int fd = os_dup_high(s->fd);
-        to = fd >= 0 ? slot_make(fd) : NULL;
+        to = fd >= 0 ? net_slot_make(fd) : NULL;
         if (to != NULL)
             move_nodes(s, to);
         else if (fd >= 0)
             os_close(fd);
     }
     bool left = s->head != NULL;
+    if (ld_rlx(&s->kept) != 0) /* a duplicate of the program's would keep it alive */
+        os_poller_forget(&poller, s->fd);
+    net_forget_locked(s);
     rt_unlock(&s->lock);
     if (left) {
         slot_event(s, OS_IO_ERR, &r);
-        wake_ready(&r);
+        net_wake_ready(&r);
     }
 }
 
 enum net_close net_close_begin(int fd)
 {
-    struct net_slot *s = slot_of(fd);
+    struct net_slot *s = net_slot_of(fd);
     if (net_own_fd(fd))
         return NET_OWN;
     if (s == NULL)
@@ -489,7 +475,8 @@ enum net_close net_close_begin(int fd)
         return NET_PLAIN;
     add_sc(&s->closing, 1);
     fence_sc(); /* MO: [W3] "closing; fence; load head" */
-    if (unlikely(ld_rlx(&s->head) != NULL)) {
+    st_rlx(&s->known, false);
+    if (unlikely(ld_rlx(&s->head) != NULL || (ld_rlx(&s->trust) & NET_SOLE) != 0)) {
         struct rt_section sec;
         rt_enter(&sec);
         detach_waiters(s);
@@ -501,17 +488,17 @@ enum net_close net_close_begin(int fd)
 void net_close_end(int fd, enum net_close how)
 {
     if (how == NET_MARKED)
-        sub_sc(&slot_of(fd)->closing, 1);
+        sub_sc(&net_slot_of(fd)->closing, 1);
 }
 
 int net_next_used(int fd)
 {
     if (ld_rlx(&opened) == 0)
         return -1;
-    for (fd = fd < 0 ? 0 : fd; fd < MAX_FD; fd++) {
-        struct net_slot *s = slot_of(fd);
+    for (fd = fd < 0 ? 0 : fd; fd < NET_MAX_FD; fd++) {
+        struct net_slot *s = net_slot_of(fd);
         if (s == NULL)
-            fd |= CHUNK - 1;
+            fd |= NET_CHUNK - 1;
         else if (net_own_fd(fd) || ld_rlx(&s->head) != NULL)
             return fd;
     }
@@ -522,17 +509,17 @@ int net_next_used(int fd)
 
 void netpoll_forked(void)
 {
-    for (int c = 0; c < CHUNKS; c++) {
-        for (int i = 0; chunks[c] != NULL && i < CHUNK; i++) {
-            struct net_slot *s = &chunks[c][i];
+    for (int c = 0; c < NET_CHUNKS; c++) {
+        for (int i = 0; net_chunks[c] != NULL && i < NET_CHUNK; i++) {
+            struct net_slot *s = &net_chunks[c][i];
             if (s->ours)
                 os_close(s->fd);
-            if (s->head != NULL || s->closing != 0 || s->lock.word != 0 || s->armed != 0)
-                *s = (struct net_slot){.fd = s->fd};
+            *s = (struct net_slot){.fd = s->fd, .hint = s->hint, .seen = {1, 1}};
         }
     }
     if (opened != 0)
         os_poller_close(&poller);
     opened = polling = break_asked = 0;
     own_lock.word = 0;
+    net_trust_forked();
 }

@@ -30,21 +30,24 @@ struct net_node {
     uint32_t events;       /* OS_IO_* */
     bool exclusive;        /* one such waiter is woken for each event and direction */
     bool woken;            /* it was given an event since it was armed */
+    bool trusts;           /* it sleeps on trust, nettrust.c */
+    uint32_t since;        /* and the review that was the last before */
 };
 
 /* netpoll_open - make the poller, once; 0 or an errno value.                      [G] */
 int netpoll_open(void);
 
 /* net_add - wait for EVENTS on FD from now on; what is ready already fires.      [rt] [G]
+ *   seen  net_seen from before the caller tried in vain, or 0: the poller is asked
  * Returns 0 | EPERM: always ready, cannot be waited for | EAGAIN: FD is being closed, look
  * again | another errno value: use a call that blocks.  Unless 0, the node is not linked, and its
  * wait is NULL. */
 int net_add(struct net_node *n, struct net_wait *w, int fd, uint32_t events,
-            bool exclusive);
+            bool exclusive, uint32_t seen);
 
 /* net_again - after a fruitless look: arm anew.  Results as of net_add, but the node stays
  * linked.  Clear w->fired before. */
-int net_again(struct net_node *n);
+int net_again(struct net_node *n, uint32_t seen);
 void net_remove(struct net_node *n);
 
 /* net_begin/net_end - around the use of the numbers, which must not sleep: a close of one of
@@ -79,6 +82,33 @@ bool net_own_fd(int fd);
 void net_move_own(int fd);
 /* net_next_used - the first number from FD on that net_close_begin is wanted for, or -1. */
 int net_next_used(int fd);
+
+/* --- what need not be asked again (nettrust.c) --------------------------------------------- */
+
+enum {
+    NET_SOLE = 1,      /* the program's one descriptor of a file that nobody shares */
+    NET_WAITS = 2,     /* without O_NONBLOCK */
+    NET_WAITS_IN = 4,  /* and without SO_RCVTIMEO */
+    NET_WAITS_OUT = 8, /* and without SO_SNDTIMEO */
+    NET_VERSION = 16,
+};
+/* net_sole - socket, accept or pipe has given FD to the program.             [G] foreign */
+void net_sole(int fd);
+/* net_trust - what is known of FD: NET_* and a version.
+ * net_learn - BITS were found true after FD's trust was WORD. */
+uint32_t net_trust(int fd);
+void net_learn(int fd, uint32_t word, uint32_t bits);
+/* net_changed - O_NONBLOCK or an option of FD was set: after that.
+ * net_shared - FD is about to be reachable in another way.  net_shared_all: all are. */
+void net_changed(int fd);
+void net_shared(int fd);
+void net_shared_all(void);
+/* net_seen - to be asked before a try, whose failure is given to net_add or net_again together
+ * with it.  0: the poller must be asked. */
+uint32_t net_seen(int fd, uint32_t events);
+/* net_review - sysmon: see to waits that have trusted for long; when to be called next. */
+int64_t net_review(int64_t now_ns);
+void net_trust_forked(void);
 
 /* net_hint - a byte for the caller's idea of what FD is, 0 after FD was closed.  A hint: libc's
  * own closes are not seen.                                                        [any] */

@@ -50,20 +50,34 @@ static long try_now(struct net_node *n, const struct io_op *op)
     return r;
 }
 
-/* N is linked and armed. */
-static long wait_linked(struct net_node *n, const struct io_op *op)
+/* It was trusted what FD is like; false: it is such that nobody waits for it. */
+static bool ask_again(struct net_node *n, struct io_op *op)
 {
-    for (;;) {
+    net_begin(n->wait);
+    bool go = op->ask(op, net_fd(n));
+    net_end(n->wait);
+    op->seen = 0;
+    return go;
+}
+
+/* N is linked and armed. */
+static long wait_linked(struct net_node *n, struct io_op *op)
+{
+    for (uint32_t seen = op->seen;;) {
         int err = sleep_once(n->wait, op->deadline_ns, op->no_cancel);
         if (err == EINTR || err == ECANCELED)
             return err == EINTR ? -EINTR : IO_CANCELED;
+        if (seen != 0)
+            seen = net_seen(net_fd(n), op->events);
         long r = try_now(n, op);
         if (r != -EAGAIN)
             return r;
         if (err == ETIMEDOUT)
             return IO_TIMEOUT;
+        if (seen == 0 && op->seen != 0 && !ask_again(n, op))
+            return IO_TIMEOUT;
         st_rlx(&n->wait->fired, 0); /* before the arming, which fires if it must */
-        if (net_again(n) != 0)
+        if (net_again(n, seen) != 0)
             return IO_CANNOT;
     }
 }
@@ -75,7 +89,7 @@ static long wait_section(struct io_op *op)
     long r;
     rt_enter(&s);
     struct net_wait w = {.gp = s.gp};
-    int err = net_add(&n, &w, op->fd, op->events, true);
+    int err = net_add(&n, &w, op->fd, op->events, true, op->seen);
     if (err == 0) {
         r = wait_linked(&n, op);
         net_remove(&n);
@@ -140,9 +154,9 @@ static int arm_all(struct poll_set *p)
         struct net_node *n = &p->nodes[i];
         int err = 0;
         if (n->wait != NULL)
-            err = n->woken ? net_again(n) : 0;
+            err = n->woken ? net_again(n, 0) : 0;
         else if (p->fds[i].fd >= 0)
-            err = net_add(n, &p->w, p->fds[i].fd, (uint16_t)p->fds[i].events, false);
+            err = net_add(n, &p->w, p->fds[i].fd, (uint16_t)p->fds[i].events, false, 0);
         if (err == EPERM) /* always ready, or never for these events: poll knows */
             err = 0;
         if (err != 0)

@@ -18,6 +18,10 @@ struct io_op {
     uint32_t events; /* OS_IO_* that may make it succeed */
     io_try_fn *try;
     void *arg;
+    uint32_t seen; /* net_seen from before the caller's own try; 0: none */
+    /* with seen: FD may have changed meanwhile: deadline and all that.  False: do not wait.  As
+     * TRY, in a runtime section and without sleeping. */
+    bool (*ask)(struct io_op *op, int fd);
     int64_t deadline_ns; /* CLOCK_MONOTONIC; RT_FOREVER: none */
     bool any_handler; /* EINTR after any handler, else after those without SA_RESTART */
     const size_t
