@@ -75,8 +75,8 @@ static void *exec_self(void *arg)
 
 static void prepare_exec(void)
 {
-    for (int sig = 1; sig < SIGRTMAX;
-         sig++) /* a shell ignores some in what it runs behind it */
+    /* A shell ignores some in what it runs behind it. */
+    for (int sig = 1; sig < SIGRTMAX; sig++)
         signal(sig, SIG_DFL);
     signal(SIGHUP, SIG_IGN);
     signal(SIGUSR1, handler);

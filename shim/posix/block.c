@@ -30,6 +30,7 @@
 
 #include "preempt/preempt.h"
 #include "shim/posix/posix.h"
+#include "shim/posix/signal.h"
 
 /* --- acting ------------------------------------------------------------------------------ */
 
@@ -65,7 +66,9 @@ static long call_one(struct g *gp, unsigned flags, long nr, const long *a)
         st_rlx(&gp->in_call, CALL_KERNEL);
     gp->call_nr = (int16_t)nr;
     rt_block_begin((flags & BLOCK_LONG) != 0);
-    if ((flags & BLOCK_CANCEL) != 0)
+    if ((flags & BLOCK_LOOK) != 0 && signal_has_come(gp))
+        r = -EINTR;
+    else if ((flags & BLOCK_CANCEL) != 0)
         r = arch_syscall_cp(libc_cancel_word(gp->tcb), libc_cancel_relevant,
                             libc_cancel_set, nr, a);
     else

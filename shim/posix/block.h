@@ -12,6 +12,7 @@ enum {
     BLOCK_ONCE = 2,   /* do not make the call again after an EINTR that no handler of the
                        * program explains: return -ERESTART (for relative timeouts) */
     BLOCK_LONG = 4,   /* it will block: hand the P on at once */
+    BLOCK_LOOK = 8, /* not if a signal has come for which it waits (g.sig_wait): -EINTR */
 };
 
 /* block_call - system call NR in the kernel, where it may block; stops no other G.

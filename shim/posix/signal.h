@@ -55,6 +55,9 @@ static inline uint64_t signal_due(const struct g *gp)
     return ld_rlx(&gp->sigpend) & ~ld_rlx(&gp->sigmask);
 }
 
+/* signal_has_come - does GP, the caller, wait in sigwait for what is pending on it?  [G] */
+bool signal_has_come(const struct g *gp);
+
 /* --- life (sigqueue.c, init.c) --------------------------------------------------------- */
 
 /* signal_prepare - the runtime comes up: take the handlers over.  PREEMPT_SIG is ours as well.

@@ -203,7 +203,7 @@ void signal_kick_self(struct g *gp)
 static void make_look(struct g *gp, int sig)
 {
     st_rel(&gp->attention, true);
-    park_interrupt(gp, PARK_BY_SIGNAL); /* begins with a fence [C1] */
+    park_interrupt(gp, PARK_BY_SIGNAL); /* begins with a fence [C1] [Z7] */
     if (ld_rlx(&gp->on_cpu) == 0) {
         if (ld_rlx(&gp->wstate) == G_PARKED)
             return;

@@ -5,7 +5,9 @@
  * tells them to kick in spite of the mask; the kick ends the kernel's wait as the signal
  * would, and the entry is taken.
  * "sig_wait = set, look at the queue" and "put the entry in, look at sig_wait" are both under
- * the lock of the queue, so one of the two sees the other.
+ * the lock of the queue, so one of the two sees the other.  The kick is for the M on which the
+ * G was then; so the G looks again when it cannot leave its M any more (BLOCK_LOOK) [Z7]: "put in;
+ * fence; load g.m" against "m is fixed; fence; look at the queue".
  *
  * sigsuspend and pause park: the mask is swapped (signal_mask_wait), which also tells the
  * catcher, and the park ends when a handler was run.
@@ -19,6 +21,12 @@
 #include "shim/posix/signal.h"
 
 enum { NS_PER_S = 1000000000 };
+
+bool signal_has_come(const struct g *gp)
+{
+    fence_sc(); /* MO: [Z7] */
+    return (ld_rlx(&gp->sigpend) & gp->sig_wait) != 0;
+}
 
 /* --- for a set ------------------------------------------------------------------------------ */
 
@@ -40,7 +48,7 @@ static int begin_wait(struct g *gp, uint64_t set, siginfo_t *info)
 static long in_kernel(const uint64_t *set, siginfo_t *info, int64_t deadline_ns)
 {
     struct timespec left, *tp = NULL;
-    unsigned flags = BLOCK_CANCEL | BLOCK_ONCE | BLOCK_LONG;
+    unsigned flags = BLOCK_CANCEL | BLOCK_ONCE | BLOCK_LONG | BLOCK_LOOK;
     if (deadline_ns != RT_FOREVER) {
         int64_t ns = deadline_ns != 0 ? deadline_ns - os_now_ns() : 0;
         ns = ns > 0 ? ns : 0;
