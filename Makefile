@@ -48,11 +48,14 @@ say = $(if $(filter 0,$(V)),@printf '  %-7s %s\n' '$(1)' '$(2)',@:)
 C_SRCS := $(wildcard shim/rt/*.c shim/sync/*.c shim/posix/*.c shim/libc/*.c shim/os/*.c \
                      preempt/*.c arch/$(ARCH)/*.c)
 C_SRCS := $(filter-out %_windows.c %/windows.c,$(C_SRCS))
-S_SRCS := $(wildcard arch/$(ARCH)/*.S)
+# Linked into programs that were compiled with -fsplit-stack: the other half of prologue.S.
+SPLIT_SRCS := $(wildcard arch/$(ARCH)/morestack*.S)
+S_SRCS := $(filter-out $(SPLIT_SRCS),$(wildcard arch/$(ARCH)/*.S))
 DEFS   := $(wildcard shim/posix/*.def)
 
 OBJ    := $(O)/obj
 OBJS   := $(C_SRCS:%.c=$(OBJ)/%.o) $(S_SRCS:%.S=$(OBJ)/%.S.o)
+SPLIT_OBJS := $(SPLIT_SRCS:%.S=$(OBJ)/%.S.o)
 # What unit tests link: all but the interposed entry points, so that Criterion's own
 # threads stay NPTL's.
 CORE_OBJS := $(filter-out $(OBJ)/shim/posix/%,$(OBJS))
@@ -86,10 +89,16 @@ T_CFLAGS   := -std=gnu11 $(WARN) $(WERROR) -pthread
 T_CXXFLAGS := -std=gnu++20 -Wall -Wextra $(WERROR) -pthread
 T_LIBS     := -lm -ldl -lrt
 
+# What gives a compiler's functions prologues at which they can be preempted; nothing where it
+# does not do so for every function (clang 14 refuses those with variable arguments).
+SPLIT_CFLAGS = $(shell echo 'int f(int n, ...) { __builtin_va_list a; \
+    __builtin_va_start(a, n); return __builtin_va_arg(a, int); }' | \
+    $(CC) -fsplit-stack -Werror -S -x c - -o /dev/null > /dev/null 2>&1 && echo -fsplit-stack)
+
 # ---- the library -----------------------------------------------------------------------
 
 .PHONY: all
-all: $(O)/libgshim.so $(O)/libgshim.a
+all: $(O)/libgshim.so $(O)/libgshim.a $(O)/libgshim-split.a
 
 $(O)/libgshim.so: $(O)/libgshim.so.$(SOVERSION)
 	$(Q)ln -sf $(<F) $@
@@ -109,6 +118,13 @@ $(O)/libgshim.so.$(VERSION): $(OBJS) $(O)/gshim.map
 $(O)/libgshim.a: $(OBJS)
 	$(call say,AR,$@)
 	$(Q)rm -f $@ && $(AR) rcs $@ $(OBJS)
+
+$(O)/libgshim-split.a: $(SPLIT_OBJS)
+	$(call say,AR,$@)
+	$(Q)rm -f $@ && $(AR) rcs $@ $(SPLIT_OBJS)
+
+# It runs while vector registers hold the arguments of the function that is about to begin.
+$(OBJ)/preempt/prologue.o: GSHIM_CFLAGS += -mgeneral-regs-only
 
 # Exported: the first argument of every row of the tables, pass-throughs excepted.  No
 # version names, so that one definition serves every symbol version a binary may ask for.
@@ -154,7 +170,7 @@ TASKS    := $(patsubst compat-tests/%.c,$(O)/%,$(wildcard compat-tests/tasks/[0-
 STRESS   := $(patsubst compat-tests/%.c,$(O)/%,$(wildcard compat-tests/stress/*.c))
 PREEMPT_C   := $(patsubst compat-tests/%.c,$(O)/%,$(wildcard compat-tests/preempt/*.c))
 PREEMPT_CXX := $(patsubst compat-tests/%.cc,$(O)/%,$(wildcard compat-tests/preempt/*.cc))
-PREEMPT     := $(PREEMPT_C) $(PREEMPT_CXX)
+PREEMPT     := $(PREEMPT_C) $(PREEMPT_CXX) $(O)/preempt/throw-split
 
 # libgshim stands before libc in the lookup order, as under LD_PRELOAD.
 LINKED    = -L$(O) -Wl,--no-as-needed -lgshim -Wl,--as-needed -Wl,-rpath,'$$ORIGIN/..'
@@ -179,9 +195,20 @@ $(CONF_C) $(STRESS): $(O)/%: compat-tests/%.c | $(O)/conform/ $(O)/stress/
 	$(call say,CC,$@)
 	$(Q)$(T_CC) $(T_LIBS)
 
-$(PREEMPT_C): $(O)/%: compat-tests/%.c | $(O)/preempt/
+$(filter-out %/split,$(PREEMPT_C)): $(O)/%: compat-tests/%.c | $(O)/preempt/
 	$(call say,CC,$@)
 	$(Q)$(T_CC) $(T_LIBS)
+
+# With prologues at which they can be preempted.
+SPLIT_LIBS = $(if $(SPLIT_CFLAGS),$(SPLIT_CFLAGS) -DSPLIT) -L$(O) -lgshim-split
+
+$(O)/preempt/split: compat-tests/preempt/split.c $(O)/libgshim-split.a | $(O)/preempt/
+	$(call say,CC,$@)
+	$(Q)$(T_CC) $(SPLIT_LIBS) $(T_LIBS)
+
+$(O)/preempt/throw-split: compat-tests/preempt/throw.cc $(O)/libgshim-split.a | $(O)/preempt/
+	$(call say,CXX,$@)
+	$(Q)$(T_CXX) $(SPLIT_LIBS) $(T_LIBS)
 
 $(PREEMPT_CXX): $(O)/%: compat-tests/%.cc | $(O)/preempt/
 	$(call say,CXX,$@)

@@ -2,10 +2,11 @@
  *
  * The build puts arch/<cpu> on the include path; arch_impl.h there defines the inline
  * half (struct arch_ctx, arch_self, arch_pause, arch_syscall6, ...), arch.c, switch.S,
- * syscall.S and sigframe.S the rest.  A port is those files and nothing else.
+ * syscall.S and sigframe.S the rest.  A port is those files and nothing else; morestack.S and
+ * prologue.S only where a compiler knows -fsplit-stack.
  *
- * Upcalls, the only two: the entry given to arch_ctx_init (first run of a G) and the
- * preemption entry (asynchronous preemption, preempt.S).
+ * Upcalls, the only ones: the entry given to arch_ctx_init (first run of a G), the preemption
+ * entry (preempt.S), and the two of a function's prologue (prologue.S).
  *
  * Inline part, in arch_impl.h:
  *   struct arch_ctx           saved stack pointer and thread pointer of a switched-out
@@ -14,6 +15,8 @@
  *                             pointer.  Opaque to the compiler: never cached, never moved
  *   arch_tp()                 thread pointer of the running context
  *   arch_pause()              spin-wait hint
+ *   arch_split_guard(tcb)     the word of a TCB that -fsplit-stack code compares its stack
+ *                             pointer with
  *   arch_syscall6(...)        raw system call: result or -errno, errno untouched
  *   ARCH_JB_*, arch_mangle    where a jmp_buf of this ABI keeps pc and sp, and how libc hides
  *                             them
@@ -92,9 +95,19 @@ _Bool arch_uc_preemptible(void *uc);
  * called it.  Needs arch_preempt_room below its SP.                                [sig] */
 void arch_push_call(void *uc);
 
-/* arch_async_preempt - saves every register, calls rt_preempt_yield (the second upcall),
- * restores them all.  Never called, only pushed. */
+/* arch_async_preempt - saves every register, calls rt_preempt_yield, restores them all.  Never
+ * called, only pushed. */
 void arch_async_preempt(void);
+
+/* --- preemption at the beginning of a function (-fsplit-stack) --------------------------- */
+
+/* gshim_morestack, gshim_morestack_alloca - what the program's __morestack calls; not by the
+ * rules of C.  They ask preempt_look, and on 1 call preempt_at_prologue, everything saved. */
+void gshim_morestack(void);
+void gshim_morestack_alloca(void);
+
+/* Where the first byte beyond the end of a stack is read on purpose. */
+extern const char arch_overflow_probe[];
 
 /* arch_uc_restart_call - if UC stands behind a system call that was interrupted, put it before
  * it again; false: it does not, or the call cannot be told.  Reads up to ARCH_CALL_FAR bytes of

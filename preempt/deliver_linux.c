@@ -66,9 +66,9 @@ int preempt_prepare(void)
     signal_used = sig;
     trace_verdict_names = preempt_verdict_names;
     trace_verdicts = PREEMPT_VERDICTS;
-    preempt_async = !rt_config.asyncpreemptoff && arch_preempt_init();
-    if (preempt_async)
-        libc_objects_init(true);
+    preempt_async = arch_preempt_init() && !rt_config.asyncpreemptoff;
+    preempt_prologue_room = preempt_room() + 512;
+    libc_objects_init(true); /* also asked at prologues */
     return sig;
 }
 

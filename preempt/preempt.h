@@ -8,6 +8,8 @@
  *     yes              arch_push_call: it goes on in arch_async_preempt, rt_preempt_yield
  *     no               the P's flag stays, and is honoured at the next runtime exit; after
  *                      two more looks sysmon hands the P to another M
+ *   prologue.c         or, when that comes first, at the beginning of a function that was
+ *                      compiled with -fsplit-stack
  */
 #ifndef GSHIM_PREEMPT_H
 #define GSHIM_PREEMPT_H
@@ -36,6 +38,7 @@ enum preempt_verdict {
     PREEMPT_NO_STACK_ROOM,
     PREEMPT_NO_OTHER_MASK, /* the kernel's mask of the M is not ours */
     PREEMPT_NO_CPU_STATE,  /* single-stepped, alignment checks */
+    PREEMPT_YES_PROLOGUE,  /* at the beginning of a function, not by a signal */
     PREEMPT_VERDICTS
 };
 extern const char *const preempt_verdict_names[PREEMPT_VERDICTS];
@@ -69,6 +72,19 @@ bool preempt_unsafe_range(const void *lo, const void *hi);
 void preempt_safe_again(const void *lo);
 /* preempt_unsafe_get - the range number I, LO = 0: it is free; false: there is no such. */
 bool preempt_unsafe_get(uint32_t i, uintptr_t *lo, uintptr_t *hi);
+
+/* preempt_room - bytes below SP that a preemption takes.                            [sig] */
+size_t preempt_room(void);
+
+/* --- prologue.c: upcalls of gshim_morestack --- */
+/* preempt_look - the running thread is about to take BYTES of stack below SP, in a function
+ * whose code is around PC.  0: it goes on; 1: preempt_at_prologue is to be called, with every
+ * register saved; else the address beyond the end of its stack, for it has no room.
+ * Uses no vector registers. */
+uintptr_t preempt_look(uintptr_t sp, size_t bytes, uintptr_t pc);
+/* preempt_at_prologue - let others run, if that is still wanted and may be; SP: about there. */
+void preempt_at_prologue(uintptr_t sp);
+extern size_t preempt_prologue_room; /* const after preempt_prepare */
 
 /* --- deliver_*.c --- */
 /* preempt_prepare - choose the signal and find out whether asynchronous preemption works

@@ -9,6 +9,10 @@
  * A request is for one run of one G: preempt_run is the time stamp at which that run began,
  * and the handler compares.  The M may have switched in between.
  *
+ * Code compiled with -fsplit-stack is asked in a second way at the same time: by the guard word
+ * of the G that runs (rt_guard_ask), which it looks at when a function begins.  Whichever comes
+ * first is served; the other then finds another run, or nothing to do, and counts as stale.
+ *
  * An M that enters a blocking call must not be interrupted there: it marks its P P_SYSCALL and
  * its G blocking, and then waits until nothing is pending; we look once more after the request is
  * pending, and take it back when the M is no longer in user code [V2].
@@ -34,8 +38,11 @@ static bool in_user_code(const struct m *mp, const struct p *pp)
 
 bool preempt_request(struct m *mp, struct p *pp)
 {
+    struct g *gp = ld_rlx(&mp->curg);
     if (pp != NULL)
         st_rlx(&pp->preempt, 1);
+    if (gp != NULL)
+        rt_guard_ask(gp);
     if (!ld_rlx(&preempt_async) || ld_rlx(&mp->tid) == 0)
         return false;
     int64_t now = os_now_ns();
@@ -45,7 +52,6 @@ bool preempt_request(struct m *mp, struct p *pp)
     uint32_t number = add_rlx(&last_number, 1) + 1;
     number += number == 0;
     st_rlx(&mp->preempt_run, ld_rlx(&mp->run_since));
-    const struct g *gp = ld_rlx(&mp->curg);
     st_rlx(&mp->preempt_sig_ran, gp != NULL ? ld_rlx(&gp->sig_ran) : 0);
     st_rlx(&mp->preempt_sent, now);
     if (!cas_sc(&mp->preempt_pending, &e, number)) /* MO: sc, [V1] and [V2] */

@@ -41,6 +41,7 @@ const char *const preempt_verdict_names[PREEMPT_VERDICTS] = {
     [PREEMPT_NO_STACK_ROOM] = "stack-room",
     [PREEMPT_NO_OTHER_MASK] = "other-mask",
     [PREEMPT_NO_CPU_STATE] = "cpu-state",
+    [PREEMPT_YES_PROLOGUE] = "prologue",
 };
 
 /* --- GSHIM_UNSAFE -------------------------------------------------------------------------- */
@@ -117,6 +118,11 @@ static enum preempt_verdict decide_code(uintptr_t pc)
     }
 }
 
+size_t preempt_room(void)
+{
+    return arch_preempt_room() + UPCALL_ROOM;
+}
+
 enum preempt_verdict preempt_decide(const struct m *mp, struct g *gp, uintptr_t pc,
                                     uintptr_t sp)
 {
@@ -131,7 +137,7 @@ enum preempt_verdict preempt_decide(const struct m *mp, struct g *gp, uintptr_t 
     uintptr_t lo = (uintptr_t)gp->stack_lo;
     if (sp < lo || sp > (uintptr_t)gp->stack_hi)
         return PREEMPT_NO_FOREIGN_STACK;
-    if (sp - lo < arch_preempt_room() + UPCALL_ROOM)
+    if (sp - lo < preempt_room())
         return PREEMPT_NO_STACK_ROOM;
     return decide_code(pc);
 }

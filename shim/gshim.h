@@ -67,9 +67,15 @@ GSHIM_WEAK void gshim_preempt_on(void);
 GSHIM_WEAK void gshim_stop_the_world(const char *reason);
 GSHIM_WEAK void gshim_start_the_world(void);
 
-/* gshim_preemptions - how often a thread was interrupted in its own code to let others run,
- * since the process began. */
+/* gshim_preemptions - how often a thread was interrupted in its own code to let others run, or
+ * did so at the beginning of a function compiled with -fsplit-stack, since the process began. */
 GSHIM_WEAK unsigned long long gshim_preemptions(void);
+
+/* For libgshim-split.a only, which such a program links: some module looks at the guard words of
+ * its threads; and what its __morestack calls, not by the rules of C. */
+GSHIM_WEAK void gshim_split_stack(void);
+GSHIM_WEAK void gshim_morestack(void);
+GSHIM_WEAK void gshim_morestack_alloca(void);
 
 /* Where this module's GSHIM_UNSAFE functions are, told to the library by the header itself. */
 GSHIM_WEAK int gshim_unsafe_range(const void *begin, const void *end);

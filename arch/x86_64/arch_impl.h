@@ -102,7 +102,14 @@ enum {
     ARCH_TCB_STACK_GUARD = 0x28,
     ARCH_TCB_POINTER_GUARD = 0x30,
     ARCH_TCB_FEATURE_1 = 0x48,
+    /* TARGET_THREAD_SPLIT_STACK_OFFSET in gcc/config/i386/linux64.h; clang has it too. */
+    ARCH_TCB_SPLIT_GUARD = 0x70,
 };
+
+static inline uintptr_t *arch_split_guard(void *tcb)
+{
+    return (uintptr_t *)((char *)tcb + ARCH_TCB_SPLIT_GUARD);
+}
 
 /* Fields of a jmp_buf, as indices of longs. */
 enum { ARCH_JB_SP = 6, ARCH_JB_PC = 7 };

@@ -1,12 +1,16 @@
 /* preempt.S - x86-64: where an interrupted G goes on when it is to give up its P.
  *
+ * Two trampolines that differ in their upcall: arch_async_preempt, pushed by a signal handler,
+ * and arch_prologue_preempt, called at the beginning of a function (prologue.S).
+ *
  * arch_push_call has made the interrupted code look as if it had called
  * arch_async_preempt at the interrupted instruction, below its red zone (System V ABI, AMD64
  * supplement, section 3.2.2).  Nothing is dead at an arbitrary instruction: all general
- * registers, the flags and everything that XSAVE knows are saved, rt_preempt_yield switches
- * to other Gs, and all is restored, perhaps by another M.
+ * registers, the flags and everything that XSAVE knows are saved, the upcall switches to
+ * other Gs, and all is restored, perhaps by another M.
  *
  *   in: rsp = interrupted rsp - 136      out: everything as it was; clobbers: nothing
+ *   upcall: rdi = interrupted rsp
  *
  * Stack picture, offsets from the interrupted rsp, which is the CFA:
  *
@@ -22,12 +26,13 @@
  * as the ABI wants it: DF clear, x87 empty, exceptions masked, upper halves clean.
  * .cfi_signal_frame: the saved rip is the next instruction to run, not one after a call.
  */
+        .macro  trampoline name, upcall
         .text
-        .globl  arch_async_preempt
-        .hidden arch_async_preempt
-        .type   arch_async_preempt, @function
+        .globl  \name
+        .hidden \name, \upcall
+        .type   \name, @function
         .p2align 5
-arch_async_preempt:
+\name:
         .cfi_startproc
         .cfi_signal_frame
         .cfi_def_cfa rsp, 136
@@ -75,7 +80,7 @@ arch_async_preempt:
         movl    arch_xsave_mask(%rip), %eax
         movl    4+arch_xsave_mask(%rip), %edx
         cmpb    $1, arch_xsave_kind(%rip)
-        jb      .Lfxsave
+        jb      .Lfxsave\@
         xorl    %ecx, %ecx
         movq    %rcx, 512(%rsp)
         movq    %rcx, 520(%rsp)
@@ -85,23 +90,24 @@ arch_async_preempt:
         movq    %rcx, 552(%rsp)
         movq    %rcx, 560(%rsp)
         movq    %rcx, 568(%rsp)
-        je      .Lxsave
+        je      .Lxsave\@
         xsavec64 (%rsp)
-.Lsaved:
+.Lsaved\@:
         testb   $4, arch_xsave_mask(%rip)
-        jz      .Lno_avx
+        jz      .Lno_avx\@
         vzeroupper
-.Lno_avx:
+.Lno_avx\@:
         fninit
         ldmxcsr .Lmxcsr_default(%rip)
-        call    rt_preempt_yield
+        leaq    152(%rbp), %rdi
+        call    \upcall
 
         movl    arch_xsave_mask(%rip), %eax
         movl    4+arch_xsave_mask(%rip), %edx
         cmpb    $0, arch_xsave_kind(%rip)
-        je      .Lfxrstor
+        je      .Lfxrstor\@
         xrstor64 (%rsp)
-.Lrestored:
+.Lrestored\@:
         leaq    -112(%rbp), %rsp
         .cfi_remember_state
         popq    %r15
@@ -139,22 +145,26 @@ arch_async_preempt:
         .cfi_adjust_cfa_offset -8
         ret     $128
         .cfi_restore_state
-.Lxsave:
+.Lxsave\@:
         xsave64 (%rsp)
-        jmp     .Lsaved
-.Lfxsave:
+        jmp     .Lsaved\@
+.Lfxsave\@:
         fxsave64 (%rsp)
-        jmp     .Lno_avx
-.Lfxrstor:
+        jmp     .Lno_avx\@
+.Lfxrstor\@:
         fxrstor64 (%rsp)
-        jmp     .Lrestored
+        jmp     .Lrestored\@
         .cfi_endproc
-        .size   arch_async_preempt, .-arch_async_preempt
+        .size   \name, .-\name
+        .endm
+
+        trampoline arch_async_preempt, rt_preempt_yield
+        trampoline arch_prologue_preempt, preempt_at_prologue
 
         .section .rodata
         .p2align 2
 .Lmxcsr_default:
         .long   0x1f80
 
-        .hidden rt_preempt_yield, arch_xsave_bytes, arch_xsave_mask, arch_xsave_kind
+        .hidden arch_xsave_bytes, arch_xsave_mask, arch_xsave_kind
         .section .note.GNU-stack,"",@progbits

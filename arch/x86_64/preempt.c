@@ -8,7 +8,8 @@
  * would hold the G in a handler on a copied frame whose uc_stack and mask are patched for
  * each migration, for the 0.1 us that XSAVEC takes.
  * Shadow stacks: a faked call would not match; so where they are on, no asynchronous
- * preemption.  Sources: Intel SDM vol. 1, chapter 13; vol. 2, RDSSP.
+ * preemption; the one at prologues is a real call.
+ * Sources: Intel SDM vol. 1, chapter 13; vol. 2, RDSSP.
  */
 #include "arch/arch.h"
 
@@ -58,14 +59,12 @@ static _Bool shadow_stack(void)
 _Bool arch_preempt_init(void)
 {
     unsigned a, b, c, d;
-    if (shadow_stack())
-        return 0;
     __cpuid(1, a, b, c, d);
     arch_xsave_kind = BY_FXSAVE;
     arch_xsave_mask = 0;
     arch_xsave_bytes = LEGACY;
     if ((c & bit_OSXSAVE) == 0)
-        return 1;
+        return !shadow_stack();
     arch_xsave_mask = enabled_states();
     __cpuid_count(STATE_LEAF, 1, a, b, c, d);
     arch_xsave_kind = (a & 2) != 0 ? BY_XSAVEC : BY_XSAVE;
@@ -74,7 +73,7 @@ _Bool arch_preempt_init(void)
         __cpuid_count(STATE_LEAF, 0, a, b, c, d);
         arch_xsave_bytes = b;
     }
-    return 1;
+    return !shadow_stack();
 }
 
 size_t arch_preempt_room(void)

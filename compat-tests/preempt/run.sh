@@ -49,6 +49,19 @@ refused()
     grep '^ok' <<< "$said"
 }
 
+# overflows HOW - a thread with code for split stacks overflows its stack: said, and killed.
+overflows()
+{
+    local said status
+    said=$(GSHIM_MAXPROCS=1 GSHIM_DEBUG=preemptus=100 LD_PRELOAD=$lib timeout -k 5 60 \
+        "$bin/split" 1 "$1" 2>&1)
+    status=$?
+    [[ $said == *"has no -fsplit-stack"* ]] && return
+    [ $status = 139 ] || say_failed "split $1: $said" $status
+    [[ $said == *"gshim: stack overflow in thread unnamed "*" stack of 65536 bytes" ]] ||
+        say_failed "split $1 said: $said" $status
+}
+
 for class in gpr flags x87 mxcsr xmm ymm zmm mask redzone; do
     native registers 20 "$class"
 done
@@ -59,6 +72,16 @@ under "" stuck 0.1
 under preemptus=100 stuck 0.1
 under preemptus=50 throw "$seconds"
 under preemptus=50,yieldrandom=1 throw "$seconds"
+native split "$seconds"
+for debug in asyncpreemptoff=1 asyncpreemptoff=1,yieldrandom=1 preemptus=100 off=1; do
+    under "$debug" split "$seconds"
+done
+for how in @deep @frame @alloca; do
+    overflows $how
+done
+under preemptus=50,asyncpreemptoff=1 throw-split "$seconds"
+under preemptus=50,yieldrandom=1 throw-split "$seconds"
+
 under "" world 0.1
 under preemptus=100 world 0.1
 for debug in "" preemptus=50 preemptsig=12; do

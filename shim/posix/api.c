@@ -51,7 +51,13 @@ EXPORT void gshim_dump_code(int fd)
 
 EXPORT unsigned long long gshim_preemptions(void)
 {
-    return ld_rlx(&preempt_counts[PREEMPT_YES]);
+    return ld_rlx(&preempt_counts[PREEMPT_YES]) +
+           ld_rlx(&preempt_counts[PREEMPT_YES_PROLOGUE]);
+}
+
+EXPORT void gshim_split_stack(void)
+{
+    st_rlx(&rt_guards_used, true);
 }
 
 EXPORT unsigned gshim_set_maxprocs(unsigned n)

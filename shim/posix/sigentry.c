@@ -76,14 +76,18 @@ static const char *name_of(const struct g *gp)
     return gp->name[0] != '\0' ? gp->name : gp->is_main ? "main" : "unnamed";
 }
 
-static void tell_overflow(const struct g *gp, uintptr_t addr, uintptr_t sp)
+static void tell_overflow(const struct g *gp, uintptr_t addr, void *uc)
 {
+    bool on_purpose = *arch_uc_pc(uc) == (uintptr_t)arch_overflow_probe;
+    uintptr_t sp = *arch_uc_sp(uc);
     uintptr_t lo = (uintptr_t)gp->stack_lo, page = os_page_size();
     uintptr_t guard = gp->guard_bytes > page ? gp->guard_bytes : page;
     if (gp->block_lo == NULL || gp->user_stack)
         return;
     /* In the guard area, or below it by a frame that skipped it. */
-    if (addr >= lo || addr < lo - guard - 16 * page || sp > lo + 16 * page)
+    if (addr >= lo || addr < lo - guard - 16 * page)
+        return;
+    if (sp > lo + 16 * page && !on_purpose)
         return;
     os_log("stack overflow in thread %s (tid %u), stack of %lu bytes", name_of(gp),
            gp->tid, (unsigned long)gp->stack_bytes);
@@ -288,7 +292,7 @@ static void on_user_code(struct g *gp, int sig, siginfo_t *info, void *uc, bool 
     struct call c = {
         .sig = sig, .uc_mask = *mask_in(uc), .g_mask = gp->sigmask, .native = native};
     if (is_fault(sig, info))
-        tell_overflow(gp, (uintptr_t)info->si_addr, *arch_uc_sp(uc));
+        tell_overflow(gp, (uintptr_t)info->si_addr, uc);
     if (pick(gp, &c, info))
         move_and_run(gp, &c, info, uc);
 }
@@ -360,7 +364,7 @@ static void on_fault_inside(struct g *gp, int sig, siginfo_t *info, void *uc)
 {
     struct call c = {.sig = sig, .info = info, .uc = uc, .sa = signal_wanted(sig)};
     if (!rt_is_g0(gp))
-        tell_overflow(gp, (uintptr_t)info->si_addr, *arch_uc_sp(uc));
+        tell_overflow(gp, (uintptr_t)info->si_addr, uc);
     if (c.sa.sa_handler == SIG_DFL || c.sa.sa_handler == SIG_IGN)
         no_handler(sig, info);
     else

@@ -157,6 +157,8 @@ static void set_stack(struct g *gp, const struct g_attr *attr)
     }
     gp->stack_bytes = attr->stack_bytes;
     gp->guard_bytes = attr->guard_bytes;
+    if (unlikely(ld_rlx(&rt_guards_used)))
+        rt_guard_reset(gp);
 }
 
 int g_new(struct g **out, const struct g_attr *attr, void (*body)(struct g *))

@@ -62,6 +62,9 @@ enum {
     RT_FIRST_TID = 1 << 22, /* above any kernel tid: PID_MAX_LIMIT                     */
     RT_MAX_G = 1 << 21,     /* slots; a tid is slot + generation, below 2^28            */
     RT_NAME = 16,
+    /* Above the end of a stack: a frame below 256 bytes is not counted by the compiler, and
+     * gshim_morestack itself takes about as much. */
+    RT_GUARD_RESERVE = 1024,
 };
 
 #define RT_FOREVER OS_FOREVER
@@ -178,6 +181,7 @@ struct g {
     struct m *lockedm; /* own thread: runs on this M only */
     uint32_t lock_count;
     uint8_t wait_reason;
+    bool preempt;        /* its guard word asks it to yield, see rt_guard_ask; atomic */
     int16_t call_nr;     /* of the system call that is about to block, CALL_UNKNOWN */
     int8_t soon;         /* how regularly it parks right after readying (sched.c) */
     uint64_t readied_at; /* when it last readied one G alone, TSC; 0: not since parking */
@@ -394,6 +398,36 @@ static inline struct g *rt_self(void)
 static inline bool rt_is_g0(const struct g *gp)
 {
     return gp == &gp->m->g0;
+}
+
+/* --- guard words ---------------------------------------------------------------------
+
+ * Code compiled with -fsplit-stack compares its stack pointer with a word of its thread's TCB
+ * at the beginning of each function, and calls us when it is below (preempt/prologue.c).  A
+ * G's word is the end of its stack, or above every stack while the G is asked to yield.  That
+ * of main is zero: its stack is the kernel's to grow.  So are all words while no module with
+ * such code has been loaded, and those of threads that are no Gs.
+ * The word and g.preempt are written by who asks and by the G, in no order that matters: a
+ * word that asks without reason costs one look, a lost request is made again a tick later. */
+
+#define RT_GUARD_ASKED ((uintptr_t)0xfffffffffffffade) /* Go's stackPreempt */
+extern bool rt_guards_used; /* some module has such code; atomic, set once */
+
+/* rt_guard_ask - GP, which runs, should yield at its next prologue.                [any] */
+static inline void rt_guard_ask(struct g *gp)
+{
+    if (likely(!ld_rlx(&rt_guards_used)))
+        return;
+    st_rlx(&gp->preempt, true);
+    st_rlx(arch_split_guard(gp->tcb), RT_GUARD_ASKED);
+}
+
+/* rt_guard_reset - it need not, or has done so.  GP itself, or whoever is about to run it. */
+static inline void rt_guard_reset(struct g *gp)
+{
+    uintptr_t end = (uintptr_t)gp->stack_lo + RT_GUARD_RESERVE;
+    st_rlx(arch_split_guard(gp->tcb), gp->block_lo != NULL ? end : 0);
+    st_rlx(&gp->preempt, false);
 }
 
 /* --- failures ---------------------------------------------------------------------- */

@@ -32,6 +32,7 @@
 
 struct sched sched;
 uint64_t rt_preempt_bit;
+bool rt_guards_used;
 __thread struct g *gshim_self_tls __attribute__((tls_model("initial-exec")));
 
 const char *const rt_wait_names[WAIT_REASONS] = {
@@ -106,6 +107,8 @@ static void switch_to(struct m *mp, struct g *from, struct g *to)
         g_wait_off_stack(to);
         to->on_cpu = 1;
         to->m = mp;
+        if (unlikely(ld_rlx(&to->preempt)))
+            rt_guard_reset(to);
         mp->curg = to;
         struct p *pp = mp->p;
         st_rlx(&pp->schedtick, pp->schedtick + 1);
@@ -325,6 +328,8 @@ void rt_preempt_yield(void)
     struct rt_section s;
     rt_enter(&s);
     struct g *gp = s.gp;
+    if (ld_rlx(&gp->preempt)) /* the other way of asking has come too late */
+        rt_guard_reset(gp);
     if (unlikely(rt_config.preemptlog))
         log_preemption(gp, arch_cycles() - gp->m->run_since);
     if (gp->m->p != NULL) /* else rt_exit finds one, or queues */
