@@ -253,7 +253,7 @@ check: deps-check
 
 # All of them, also after one has failed: one run tells everything.
 CHECK_STEPS = tests check-clang lint-steps check-unit check-conform check-env check-debug \
-    check-sanitize check-fuzz models tasks check-preempt check-stress check-apps
+    check-sanitize check-hardened check-fuzz models tasks check-preempt check-stress check-apps
 .PHONY: check-steps $(filter-out tests lint-steps,$(CHECK_STEPS))
 check-steps:
 	+$(Q)failed=; for s in $(CHECK_STEPS); do \
@@ -301,6 +301,23 @@ check-sanitize:
 	+$(Q)$(MAKE) --no-print-directory O=$(SAN_O) OPT='$(SAN_FLAGS)' $(SAN_UNIT)
 	$(Q)for t in $(SAN_UNIT); do echo "== $$t"; \
 	    $(TEST_ENV) ASAN_OPTIONS=detect_leaks=0 $$t || exit 1; done
+
+# Programs that are built as distributions harden them.  HARDENED=all: every conformance program
+# but the one that divides by zero on purpose.
+HARD_O     = $(O)-hardened
+HARD_FLAGS = -std=gnu11 -Wall -pthread -fstack-protector-all -U_FORTIFY_SOURCE \
+             -D_FORTIFY_SOURCE=3 -fsanitize=undefined -fno-sanitize-recover=undefined
+HARDENED  ?= thread mutex cond stack tls context_threads cancel_state cancel_points cleanup \
+             signal_thread signal_wait io_rw fork
+HARD_PROGS = $(addprefix $(HARD_O)/conform/,$(if $(filter all,$(HARDENED)),\
+               $(filter-out signal_handler,$(notdir $(CONF_C))),$(HARDENED)))
+check-hardened: all
+	+$(Q)$(MAKE) --no-print-directory O=$(HARD_O) T_CFLAGS='$(HARD_FLAGS)' $(HARD_PROGS) \
+	    $(patsubst $(O)/%,$(HARD_O)/%,$(CONF_SO))
+	$(Q)fail=0; for t in $(HARD_PROGS); do \
+	    $(TEST_ENV) LD_PRELOAD='$(abspath $(O)/libgshim.so)' timeout -k 5 200 $$t \
+	        > $(HARD_O)/log 2>&1 || { echo "FAILED: $$t"; cat $(HARD_O)/log; fail=1; }; \
+	done; exit $$fail
 
 # What reads text from outside, on made-up text: libFuzzer, from a corpus that it adds to below $(O).
 FUZZ_SECONDS ?= 5
@@ -377,6 +394,7 @@ soak: deps-apps
 	+$(Q)$(MAKE) --no-print-directory STRESS_SECONDS=$(SOAK_SECONDS) check-stress
 	+$(Q)$(MAKE) --no-print-directory PREEMPT_SECONDS=$(SOAK_SECONDS) check-preempt
 	+$(Q)$(MAKE) --no-print-directory FUZZ_SECONDS=$(SOAK_SECONDS) check-fuzz
+	+$(Q)$(MAKE) --no-print-directory HARDENED=all check-hardened
 	+$(Q)$(MAKE) --no-print-directory conformance-steps
 	$(Q)$(TEST_ENV) compat-tests/apps/run.sh --all
 
@@ -441,7 +459,7 @@ uninstall:
 	    $(D)$(mandir)/man7/libgshim.7
 
 clean:
-	rm -rf $(O) $(O)-clang $(O)-sanitize
+	rm -rf $(O) $(O)-clang $(O)-sanitize $(O)-hardened
 
 # ---- packages --------------------------------------------------------------------------
 
