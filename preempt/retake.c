@@ -349,6 +349,12 @@ static bool look_at(struct p *pp, int64_t now)
     }
 }
 
+void retake_start(void)
+{
+    strays = NULL;
+    nstrays = 0;
+}
+
 struct retake retake(int64_t now)
 {
     look = (struct retake){.next_ns = RT_FOREVER};

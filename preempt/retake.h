@@ -15,6 +15,8 @@ struct retake {
     int64_t next_ns; /* when somebody's time will be up, RT_FOREVER: not known */
 };
 
+/* retake_start - in a child of fork, what sysmon knew is of the parent. */
+void retake_start(void);
 /* retake_woken - only let the woken have the Ps of hogs; returns when to look again. */
 int64_t retake_woken(int64_t now_ns);
 /* retake - one look at all Ps; on sysmon only. */

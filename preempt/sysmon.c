@@ -2,7 +2,7 @@
  *
  * Its duties, in the order of its loop
  *   - make kernel threads for Ps that wait for an M (proc.c: the program's threads never do),
- *     and join those that ended with a G that was bound to them;
+ *     and join those that ended, with a G that was bound to them or of idleness;
  *   - run timers when no idle M covers them (every P busy);
  *   - preempt a hog for a thread that has become runnable, and retake Ps (retake.c);
  *   - print what GSHIM_DEBUG asked for (rt/debug.h);
@@ -31,11 +31,11 @@ static const char own_name[] = "gshim-sysmon";
 
 static bool make_m(void)
 {
-    struct m *mp = proc_m_alloc();
+    struct m *mp = proc_m_again();
     pthread_attr_t attr;
     pthread_t t;
     sigset_t all;
-    if (mp == NULL)
+    if (mp == NULL && (mp = proc_m_alloc()) == NULL)
         return false;
     pthread_attr_init(&attr);
     pthread_attr_setstacksize(&attr, M_STACK);
@@ -52,7 +52,7 @@ static bool make_m(void)
         os_log("the system refuses another kernel thread (error %d); going on with %u",
                err, ld_rlx(&sched.nm));
     said = true;
-    os_unmap(mp, sizeof *mp);
+    proc_m_free(mp);
     return false;
 }
 
@@ -82,6 +82,7 @@ static void join_ended(void)
         REAL(pthread_join)((pthread_t)mp->g0.tcb, NULL);
         if (mp->last_g != NULL)
             rt_hooks->ended(mp->last_g);
+        proc_m_free(mp);
     }
 }
 
@@ -143,6 +144,7 @@ void *sysmon_main(void *arg)
     os_set_name(own_name);
     os_set_timer_slack(1); /* the kernel's default would add 50 us to every sleep */
     rt_sysmon_ready();
+    retake_start();
     int64_t delay = TICK_NS, next = 0, hurry;
     struct retake r = {.busy = false};
     bool kicked = false;

@@ -11,6 +11,14 @@
  * is never created by a thread of the program, whose signal mask, affinity and half-held
  * locks it would inherit.
  *
+ * To end one:   it is idle for IDLE_NS and there are more than a few; or the G that it was
+ * bound to has ended.  Its kernel thread returns and is joined by sysmon, which keeps the struct
+ * m for the next M.  It stays on allm, for those who walk that without a lock: tid is 0 while
+ * there is no thread, and whoever holds on to it may wake, ask or signal another M in vain.
+ * The idle list is a stack, so those at its bottom are the ones that nobody needs; they know by
+ * themselves, from a timed sleep.  Rejected: sysmon ends them; it would have to wake up for that,
+ * and to take them away from who is about to start them.
+ *
  * Timers are covered by one sleeper at a time: an idle M (sched.timer_sleeper), which wakes,
  * takes an idle P and runs them; when no M is idle, sysmon.  timer_wake_ns says until when
  * the coverer sleeps; "store deadline; fence; load heaps" pairs with "store heap; fence;
@@ -27,6 +35,9 @@
 
 enum { PARK_NONE, PARK_START, PARK_LOOK };
 enum { GSIGNAL_ROOM = 32 * 1024 }; /* for our handlers, above the frame itself */
+/* An idle M that ends and is missed costs 30 us or so; an idle one 20 KB, and work in fork. */
+static const int64_t IDLE_NS = 1000000000;
+enum { IDLE_RESERVE = 4 }; /* idle Ms beyond one for each P that stay for good */
 enum { MOVE_LOOKS = 2000, MOVE_LOOK_NS = 50000 }; /* proc_move_g waits for another M */
 
 /* --- locks --------------------------------------------------------------------------- */
@@ -554,6 +565,25 @@ static bool wake_for_timers(struct m *mp)
     return true;
 }
 
+static bool too_many_idle_locked(void)
+{
+    return sched.nmidle > ld_rlx(&sched.npall) + IDLE_RESERVE;
+}
+
+/* MP has been idle for IDLE_NS.  False: it is still, or again, of use. */
+static bool retire_m(struct m *mp)
+{
+    rt_lock(&sched.lock);
+    /* Not idle: somebody is starting us. */
+    bool ends = mp->idle && !mp->first && too_many_idle_locked();
+    if (ends) {
+        midle_remove_locked(mp);
+        mp->ending = true;
+    }
+    rt_unlock(&sched.lock);
+    return ends;
+}
+
 void proc_stop(struct m *mp, bool timers)
 {
     rt_lock(&sched.lock);
@@ -562,14 +592,21 @@ void proc_stop(struct m *mp, bool timers)
         return;
     }
     midle_put_locked(mp);
+    int64_t retire_ns = too_many_idle_locked() ? os_now_ns() + IDLE_NS : RT_FOREVER;
     rt_unlock(&sched.lock);
     for (;;) {
         struct net_batch b = {.n = 0};
         int64_t deadline = timers ? cover_timers(mp) : RT_FOREVER;
         bool covers = ld_rlx(&sched.timer_sleeper) == mp;
-        bool started = covers && netpoll_waiting() ? m_sleep_polling(mp, deadline, &b)
-                                                   : m_sleep(mp, deadline);
+        bool started = covers && netpoll_waiting()
+                           ? m_sleep_polling(mp, deadline, &b)
+                           : m_sleep(mp, covers ? deadline : retire_ns);
         leave_timers(mp);
+        if (!started && !covers && os_now_ns() >= retire_ns) {
+            if (retire_m(mp))
+                return;
+            retire_ns = RT_FOREVER;
+        }
         bool due = deadline != RT_FOREVER && os_now_ns() >= deadline;
         bool have_p = started;
         if (started)
@@ -623,6 +660,26 @@ void proc_move_g(struct m *mp, struct g *gp)
 
 /* --- making Ms, on sysmon ------------------------------------------------------------------------ */
 
+void proc_m_free(struct m *mp)
+{
+    mp->link = sched.mfree;
+    sched.mfree = mp;
+}
+
+/* What others may still look at is as at its end; mp->park may say PARK_LOOK, which does no
+ * harm. */
+struct m *proc_m_again(void)
+{
+    struct m *mp = sched.mfree;
+    if (mp == NULL)
+        return NULL;
+    sched.mfree = mp->link;
+    mp->ending = false;
+    mp->last_g = NULL;
+    st_rlx(&mp->preempt_pending, 0);
+    return mp;
+}
+
 struct m *proc_m_alloc(void)
 {
     static uint32_t seed = 2463534242u;
@@ -645,10 +702,14 @@ void proc_load_gsignal(struct m *mp)
 
 void proc_m_publish(struct m *mp)
 {
-    mp->trace = trace_m_new(mp->tid);
-    mp->alllink = ld_rlx(&sched.allm);
-    while (!cas_rel(&sched.allm, &mp->alllink, mp))
-        ;
+    if (mp->trace == NULL)
+        mp->trace = trace_m_new();
+    if (!mp->listed) {
+        mp->listed = true;
+        mp->alllink = ld_rlx(&sched.allm);
+        while (!cas_rel(&sched.allm, &mp->alllink, mp))
+            ;
+    }
     add_rlx(&sched.nm, 1);
 }
 
@@ -694,7 +755,7 @@ void proc_m_end(struct m *mp)
     mp->sigmask = all;
     os_sigmask(RT_SIG_SETMASK, &all, NULL);
     rt_land(mp);
-    st_rlx(&mp->tid, 0); /* stays on allm; its memory is not reused */
+    st_rlx(&mp->tid, 0); /* stays on allm */
     add_rlx(&sched.nm, -1u);
     if (mp->first) /* sysmon did not make it */
         return;

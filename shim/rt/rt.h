@@ -263,16 +263,17 @@ struct m {
     struct g *nextg;   /* locked G given with it */
     struct g *lockedg; /* the G bound to this M */
     bool spinning;     /* own thread, or its starter before the wake */
-    bool ending;       /* its locked G has exited: the kernel thread goes with it */
+    bool ending;       /* its locked G has exited, or it idles: its kernel thread goes */
     struct g *last_g;  /* that G, if its end is to be told when the thread is gone */
     bool first;        /* const: the process's first thread; bound to main only */
     struct g *moving;  /* has left this M to go on on another */
     bool idle;         /* on the idle list; under sched.lock */
+    bool listed;       /* on allm; by who publishes it */
     uint32_t rng;
-    int tid;           /* const after start */
+    int tid;           /* 0: no kernel thread, see proc.c; else const */
     bool polling;      /* sleeps in the network poller, not on park; atomic [M2] */
     bool look_now;     /* own thread: look at the network before anything else */
-    struct m *link;    /* idle list; under sched.lock */
+    struct m *link;    /* idle list, under sched.lock; mended, mfree */
     struct m *alllink; /* const after publication */
     uint64_t sigmask;  /* the kernel's mask of this thread, as far as we set it */
     struct os_altstack
@@ -347,6 +348,7 @@ struct sched {
     struct p *pwait; /* Ps given to Ms that sysmon has yet to make */
     uint32_t m_wanted;
     struct m *mended; /* ended, to be joined by sysmon; linked by link; atomic [E1] */
+    struct m *mfree;  /* joined, for new Ms; sysmon only */
     /* atomic */
     uint32_t nmspinning;
     uint32_t nm;             /* Ms that exist */
@@ -545,7 +547,7 @@ struct p *proc_release(struct m *mp);
 void proc_acquire(struct m *mp, struct p *pp);
 struct p *proc_idle_get_locked(void);
 void proc_idle_put_locked(struct p *pp);
-/* proc_stop - sleep until given a P; [g0], without P.  Returns with one. */
+/* proc_stop - sleep until given a P; [g0], without P.  Returns with one, or with mp->ending. */
 void proc_stop(struct m *mp, bool timers);
 /* proc_world_starts - let go who waits at proc_gate.  [rt] [any]
  * proc_gate - GP is about to leave the runtime: wait while somebody else has stopped the world.
@@ -570,6 +572,10 @@ void proc_move_g(struct m *mp, struct g *gp);
 void proc_newm_failed(void);
 void *proc_m_main(void *arg); /* body of an M's kernel thread */
 struct m *proc_m_alloc(void);
+/* proc_m_free, proc_m_again - on sysmon: keep MP, which has no thread any more, for another;
+ * one of those, or NULL. */
+void proc_m_free(struct m *mp);
+struct m *proc_m_again(void);
 void proc_m_publish(struct m *mp);
 /* proc_m_end - [g0] MP gives its P away and is forgotten; its thread then ends. */
 void proc_m_end(struct m *mp);

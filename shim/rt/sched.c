@@ -442,9 +442,10 @@ static struct g *try_find(struct m *mp)
     return gp;
 }
 
+/* NULL: MP is ending. */
 static struct g *find_runnable(struct m *mp)
 {
-    for (;;) {
+    while (!mp->ending) {
         if (mp->p == NULL) {
             /* Another may have had to put a P with work on the idle list (no M for it). */
             if (!recheck(mp))
@@ -464,6 +465,7 @@ static struct g *find_runnable(struct m *mp)
         if (!recheck(mp))
             proc_stop(mp, true);
     }
+    return NULL;
 }
 
 void sched_loop(struct m *mp)
@@ -483,8 +485,8 @@ void sched_loop(struct m *mp)
             proc_retire(mp);
         struct g *gp = mp->nextg;
         mp->nextg = NULL;
-        if (gp == NULL)
-            gp = find_runnable(mp);
+        if (gp == NULL && (gp = find_runnable(mp)) == NULL)
+            continue;
         if (mp->spinning) {
             mp->spinning = false;
             sub_sc(&sched.nmspinning, 1);

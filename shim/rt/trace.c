@@ -60,12 +60,11 @@ void trace_pool_forked(void)
     pool_lock.word = 0;
 }
 
-struct trace_buffer *trace_buffer_new(int tid)
+struct trace_buffer *trace_buffer_new(void)
 {
     struct trace_buffer *b = os_map(sizeof *b);
     if (b == NULL)
         return NULL;
-    b->tid = tid;
     b->first = b->last = new_chunk();
     if (b->first == NULL)
         return NULL;
@@ -75,9 +74,9 @@ struct trace_buffer *trace_buffer_new(int tid)
     return b;
 }
 
-struct trace_buffer *trace_m_new(int tid)
+struct trace_buffer *trace_m_new(void)
 {
-    return trace_on ? trace_buffer_new(tid) : NULL;
+    return trace_on ? trace_buffer_new() : NULL;
 }
 
 /* A slot to fill, or NULL: lost. */
@@ -308,7 +307,7 @@ void trace_start(void)
 {
     if (rt_config.trace_path == NULL || trace_on)
         return;
-    sysmon_buffer = trace_buffer_new(0);
+    sysmon_buffer = trace_buffer_new();
     if (sysmon_buffer != NULL && trace_write_start(rt_config.trace_path))
         st_rlx(&trace_on, true);
 }

@@ -103,7 +103,7 @@ void trace_call_end(struct g *gp);
 void trace_verdict(struct m *mp, struct g *gp, uint8_t verdict, uintptr_t pc);
 
 /* trace_m_new - a buffer for MP; NULL without memory or trace. */
-struct trace_buffer *trace_m_new(int tid);
+struct trace_buffer *trace_m_new(void);
 
 static inline bool tracing(void)
 {

@@ -18,7 +18,6 @@ struct trace_buffer {
     struct trace_buffer *next; /* const after publication */
     struct trace_chunk *last;  /* producer's */
     uint32_t lost;             /* records; atomic */
-    int tid;
     struct trace_chunk *first; /* consumer's */
     uint32_t done, lost_told;  /* consumer's */
 };
@@ -26,7 +25,7 @@ struct trace_buffer {
 extern struct trace_buffer *trace_buffers; /* atomic [R3] */
 extern uint64_t trace_tsc;                 /* at the start of the trace */
 
-struct trace_buffer *trace_buffer_new(int tid);
+struct trace_buffer *trace_buffer_new(void);
 void trace_chunk_free(struct trace_chunk *c);
 void trace_pool_forked(void);
 /* trace_write_start - open the file and make its writer; false: no trace. */
