@@ -521,6 +521,43 @@ static void *tells_tid(void *arg)
     return NULL;
 }
 
+static void *on_suspend(void *arg)
+{
+    sigset_t none;
+    sigemptyset(&none);
+    set(&w.ready, 1);
+    CHECK_ERR(sigsuspend(&none), EINTR);
+    return arg;
+}
+
+/* Prints how long the first signal to a thread takes, in us. */
+MODE(first_signal)
+{
+    install(SIGUSR1, 0);
+    pthread_t t = spawn(on_suspend, NULL);
+    while (!get(&w.ready))
+        usleep(100);
+    sleep_ms(5);
+    int64_t start = now_ns(CLOCK_MONOTONIC);
+    CHECK_EQ(pthread_kill(t, SIGUSR1), 0);
+    printf("%lld", (long long)(now_ns(CLOCK_MONOTONIC) - start) / 1000);
+    join(t);
+    return conform_failures;
+}
+
+TEST(first_signal_is_sent_in_no_time)
+{
+    long best = LONG_MAX;
+
+    for (int i = 0; i < 20 && best > 2000; i++) {
+        char out[32];
+        CHECK_EXITS(run_mode("first_signal", out, sizeof(out)), 0);
+        if (atol(out) < best)
+            best = atol(out);
+    }
+    CHECK(best <= 2000);
+}
+
 TEST(by_tid)
 {
     int tid = 0;

@@ -36,10 +36,13 @@ enum { OS_MADV_GUARD_INSTALL = 102 };
 static int (*clock_fast)(clockid_t, struct timespec *); /* const after os_init */
 static size_t page_size;
 
+enum { MB_ANY = 1 << 0, MB_PRIVATE = 1 << 3, MB_REGISTER_PRIVATE = 1 << 4 };
+
 void os_init(int (*clock)(int, struct timespec *))
 {
     clock_fast = clock;
     page_size = getauxval(AT_PAGESZ);
+    SYS3(SYS_membarrier, MB_REGISTER_PRIVATE, 0, 0);
 }
 
 /* --- time ------------------------------------------------------------------------- */
@@ -208,14 +211,10 @@ void os_yield(void)
 
 void os_membarrier(void)
 {
-    enum { ANY = 1 << 0, PRIVATE = 1 << 3, REGISTER_PRIVATE = 1 << 4 };
     /* The private one interrupts other CPUs; without it (Linux 4.14) the slow one waits for
      * each of them to have scheduled. */
-    if (SYS3(SYS_membarrier, PRIVATE, 0, 0) == 0)
-        return;
-    if (SYS3(SYS_membarrier, REGISTER_PRIVATE, 0, 0) != 0 ||
-        SYS3(SYS_membarrier, PRIVATE, 0, 0) != 0)
-        SYS3(SYS_membarrier, ANY, 0, 0);
+    if (SYS3(SYS_membarrier, MB_PRIVATE, 0, 0) != 0)
+        SYS3(SYS_membarrier, MB_ANY, 0, 0);
 }
 
 _Noreturn void os_exit_thread(void)

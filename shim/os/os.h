@@ -16,7 +16,8 @@
 #define OS_FOREVER INT64_MAX
 
 /* os_init - CLOCK is the C library's clock_gettime: the fast path through the vDSO.  It touches
- * errno only on failure and is safe on any stack.  Once, from rt_start. */
+ * errno only on failure and is safe on any stack.  Once, from rt_start; before there are other
+ * threads: registering for os_membarrier takes the kernel some 10 ms later on. */
 struct timespec;
 void os_init(int (*clock)(int, struct timespec *));
 
