@@ -44,6 +44,28 @@ TEST(pthread_exit_in_main)
     EXPECT("main_exits_first", 0, "late|atexit");
 }
 
+static void signal_at_exit(void)
+{
+    kill(getpid(), SIGUSR1);
+    printf("kill returned"); /* flushed, if it did */
+}
+
+MODE(last_thread_is_killed_at_exit)
+{
+    atexit(signal_at_exit);
+    spawn(late, "late");
+    pthread_exit(NULL);
+}
+
+TEST(signal_in_the_exit_handler_of_the_last_thread)
+{
+    /* POSIX kill: no thread blocks it, so it has been delivered before kill returns. */
+    char out[256];
+    int status = run_mode("last_thread_is_killed_at_exit", out, sizeof(out));
+    CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGUSR1);
+    CHECK(strcmp(out, "") == 0);
+}
+
 static void *generation(void *arg)
 {
     intptr_t n = (intptr_t)arg;

@@ -33,7 +33,10 @@ static ARCH_JUMP_TARGET void main_exit(void)
 {
     struct g *gp = rt_self();
     libc_main_finish();
-    sys_file_abandon(gp);
+    if (gp !=
+        NULL) /* else in a child of fork, which had forgotten it before this began */
+        sys_file_abandon(gp);
+    join_last();
     signal_end(gp);
     join_exit(gp, gp->exiting ? gp->ret : PTHREAD_CANCELED);
 }

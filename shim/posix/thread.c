@@ -85,6 +85,7 @@ static void thread_body(struct g *gp)
     libc_thread_run(run_start, gp);
     bool canceled = libc_unwound(gp->tcb) && !gp->exiting;
     sys_file_abandon(gp);
+    join_last();
     signal_end(gp);
     join_exit(gp, canceled ? PTHREAD_CANCELED : gp->ret);
 }

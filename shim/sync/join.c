@@ -142,14 +142,17 @@ void join_publish(struct g *gp)
     }
 }
 
+void join_last(void)
+{
+    /* So does the only one of a child of fork, which has no runtime any more. */
+    if (rt_self() == NULL || sub_ar(&sched.ng, 1) == 1)
+        exit(0);
+}
+
 _Noreturn void join_exit(struct g *gp, void *ret)
 {
     struct rt_section s;
     gp->ret = ret;
-    /* The last thread ends the process; so does the only one of a child of fork, which has no
-     * runtime any more. */
-    if (rt_self() == NULL || sub_ar(&sched.ng, 1) == 1)
-        exit(0);
     rt_enter(&s);
     rt_leaving(gp);
     struct m *mp = gp->m;

@@ -175,6 +175,9 @@ void once_forked(void); /* in a child of fork */
 int join_wait(struct g *gp, void **ret, struct deadline d);
 int join_try(struct g *gp, void **ret);
 int join_detach(struct g *gp);
+/* join_last - the caller's function has returned.  The last thread ends the process, here: in
+ * exit's handlers it is a thread like any other, and takes signals. */
+void join_last(void);
 /* join_exit - the calling G is finished: RET is its result.  Does not return. */
 _Noreturn void join_exit(struct g *gp, void *ret);
 /* join_publish - GP has ended: tell its joiner, or free it.             [rt] sysmon */
