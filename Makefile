@@ -343,9 +343,12 @@ models:
 tasks: all $(TASKS)
 	$(Q)$(TEST_ENV) compat-tests/tasks/run.sh $(TASKS_ONLY)
 
+# 4 and 5 are about prologues.
+TASKS_SPLIT = $(O)/tasks/04_cooperative_only $(O)/tasks/05_helper
+$(TASKS_SPLIT): $(O)/libgshim-split.a
 $(TASKS): $(O)/%: compat-tests/%.c | $(O)/tasks/
 	$(call say,CC,$@)
-	$(Q)$(T_CC) $(T_LIBS) -lm
+	$(Q)$(T_CC) $(if $(filter $@,$(TASKS_SPLIT)),$(SPLIT_LIBS)) $(T_LIBS) -lm
 
 # What the library tells about itself: traces, dumps, debugger.
 $(O)/libgshim.so.$(VERSION)-gdb.py: shim/gshim-gdb.py | $(O)/

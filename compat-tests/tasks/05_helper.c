@@ -1,12 +1,12 @@
-/* 05 - the same, but the loop calls a helper that passes a preemption point: cooperative
- * preemption makes it fair again, and nobody needs a kernel thread of its own.
+/* 05 - the same, but the loop calls a helper, which does nothing about scheduling: its prologue
+ * looks at the guard word (-fsplit-stack), and cooperative preemption makes it fair again.  Nobody
+ * needs a kernel thread of its own.
  */
 #include "workers.h"
 
 static __attribute__((noinline)) void helper(struct worker *w)
 {
     w->rounds++;
-    gshim_yield();
 }
 
 static void *count(void *arg)
@@ -25,13 +25,16 @@ static void child(const char *mode)
 static void task(void)
 {
     double best = INFINITY, without = INFINITY;
+#ifndef SPLIT
+    cannot("the compiler has no -fsplit-stack for every function");
+#endif
     EXPECT(
-        "without signals the workers still share the P, max/min at most 1.5, and none goes on "
-        "upon a kernel thread of its own");
+        "without signals the workers still share the P, max/min at most 1.5, preempted about "
+        "every 10 ms at the helper's prologue, and none goes on upon a kernel thread of its own");
     for (int i = 0; i < TRIES && !(best <= 1.5 && without == 0); i++) {
         CHECK(run("share", 1, "GSHIM_DEBUG=asyncpreemptoff=1,schedtrace=20", NULL) == 0);
         observe_share();
-        CHECK(get("preemptions") == 0);
+        CHECK(get("preemptions") >= 20);
         CHECK(get("least") > 0);
         best = get("ratio");
         without = median_field("threadswithoutp=");
