@@ -355,7 +355,8 @@ $(O)/libgshim.so.$(VERSION)-gdb.py: shim/gshim-gdb.py | $(O)/
 	$(Q)cp $< $@
 
 check-debug: all $(O)/libgshim.so.$(VERSION)-gdb.py
-	$(Q)$(TEST_ENV) PYTHONDONTWRITEBYTECODE=1 compat-tests/debug/run.py
+	$(Q)$(TEST_ENV) SPLIT_CFLAGS='$(SPLIT_CFLAGS)' PYTHONDONTWRITEBYTECODE=1 \
+	    compat-tests/debug/run.py
 
 # Preemption; with PREEMPT_SECONDS for each of its long programs.
 PREEMPT_SECONDS ?= 1

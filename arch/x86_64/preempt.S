@@ -11,6 +11,7 @@
  *
  *   in: rsp = interrupted rsp - 136      out: everything as it was; clobbers: nothing
  *   upcall: rdi = interrupted rsp
+ * At a call there is no red zone (RED = 0), and all numbers are less by 128.
  *
  * Stack picture, offsets from the interrupted rsp, which is the CFA:
  *
@@ -24,9 +25,10 @@
  * XSAVEC writes no more of the header than its first 16 bytes, and XRSTOR refuses others
  * that are not zero, so the header is cleared first.  The C code of the runtime is entered
  * as the ABI wants it: DF clear, x87 empty, exceptions masked, upper halves clean.
- * .cfi_signal_frame: the saved rip is the next instruction to run, not one after a call.
+ * .cfi_signal_frame, of the first: the saved rip is the next instruction to run, not one after
+ * a call.
  */
-        .macro  trampoline name, upcall
+        .macro  trampoline name, upcall, red
         .text
         .globl  \name
         .hidden \name, \upcall
@@ -34,46 +36,48 @@
         .p2align 5
 \name:
         .cfi_startproc
+        .if     \red
         .cfi_signal_frame
-        .cfi_def_cfa rsp, 136
-        .cfi_offset rip, -136
+        .endif
+        .cfi_def_cfa rsp, 8+\red
+        .cfi_offset rip, -8-\red
         pushfq
         .cfi_adjust_cfa_offset 8
-        .cfi_offset 49, -144            /* rflags */
+        .cfi_offset 49, -16-\red        /* rflags */
         cld
         pushq   %rbp
         .cfi_adjust_cfa_offset 8
-        .cfi_offset rbp, -152
+        .cfi_offset rbp, -24-\red
         movq    %rsp, %rbp
         .cfi_def_cfa_register rbp
         pushq   %rax
-        .cfi_offset rax, -160
+        .cfi_offset rax, -32-\red
         pushq   %rcx
-        .cfi_offset rcx, -168
+        .cfi_offset rcx, -40-\red
         pushq   %rdx
-        .cfi_offset rdx, -176
+        .cfi_offset rdx, -48-\red
         pushq   %rbx
-        .cfi_offset rbx, -184
+        .cfi_offset rbx, -56-\red
         pushq   %rsi
-        .cfi_offset rsi, -192
+        .cfi_offset rsi, -64-\red
         pushq   %rdi
-        .cfi_offset rdi, -200
+        .cfi_offset rdi, -72-\red
         pushq   %r8
-        .cfi_offset r8, -208
+        .cfi_offset r8, -80-\red
         pushq   %r9
-        .cfi_offset r9, -216
+        .cfi_offset r9, -88-\red
         pushq   %r10
-        .cfi_offset r10, -224
+        .cfi_offset r10, -96-\red
         pushq   %r11
-        .cfi_offset r11, -232
+        .cfi_offset r11, -104-\red
         pushq   %r12
-        .cfi_offset r12, -240
+        .cfi_offset r12, -112-\red
         pushq   %r13
-        .cfi_offset r13, -248
+        .cfi_offset r13, -120-\red
         pushq   %r14
-        .cfi_offset r14, -256
+        .cfi_offset r14, -128-\red
         pushq   %r15
-        .cfi_offset r15, -264
+        .cfi_offset r15, -136-\red
 
         subq    arch_xsave_bytes(%rip), %rsp
         andq    $-64, %rsp
@@ -99,7 +103,7 @@
 .Lno_avx\@:
         fninit
         ldmxcsr .Lmxcsr_default(%rip)
-        leaq    152(%rbp), %rdi
+        leaq    24+\red(%rbp), %rdi
         call    \upcall
 
         movl    arch_xsave_mask(%rip), %eax
@@ -140,10 +144,10 @@
         .cfi_restore rax
         popq    %rbp
         .cfi_restore rbp
-        .cfi_def_cfa rsp, 144
+        .cfi_def_cfa rsp, 16+\red
         popfq
         .cfi_adjust_cfa_offset -8
-        ret     $128
+        ret     $\red
         .cfi_restore_state
 .Lxsave\@:
         xsave64 (%rsp)
@@ -158,8 +162,8 @@
         .size   \name, .-\name
         .endm
 
-        trampoline arch_async_preempt, rt_preempt_yield
-        trampoline arch_prologue_preempt, preempt_at_prologue
+        trampoline arch_async_preempt, rt_preempt_yield, 128
+        trampoline arch_prologue_preempt, preempt_at_prologue, 0
 
         .section .rodata
         .p2align 2

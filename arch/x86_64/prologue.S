@@ -73,10 +73,7 @@ gshim_morestack:
         ret
         .cfi_adjust_cfa_offset 80
 .Lpreempt:
-        subq    $128, %rsp              /* it returns with this popped */
-        .cfi_adjust_cfa_offset 128
         call    arch_prologue_preempt
-        .cfi_adjust_cfa_offset -128
         jmp     .Lout
         .cfi_endproc
         .size   gshim_morestack, .-gshim_morestack

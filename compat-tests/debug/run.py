@@ -3,7 +3,7 @@
 
 Each check is a function t_NAME; it fails by raising.  Nothing is judged by how long it took;
 where something must appear sooner or later, LIMIT is how long we wait before giving up.
-Environment, set by the Makefile: GSHIM_LIB, GSHIM_BUILD, CC.
+Environment, set by the Makefile: GSHIM_LIB, GSHIM_BUILD, CC, SPLIT_CFLAGS.
 """
 
 import collections
@@ -495,6 +495,46 @@ def t_quit_dumps_preempted():
         r.ready()
         r.until(lambda text: re.search(r"\[runnable, .*\n(    #.*\n)*    #\d+ in_spin\+", text),
                 "a thread that was preempted", lambda: r.p.send_signal(signal.SIGQUIT))
+
+
+def prologue_program():
+    flags = os.environ.get("SPLIT_CFLAGS", "").split()
+    return build("prologue", *flags, f"-L{BIN.parent}", "-lgshim-split") if flags else None
+
+
+def t_gdb_prologue():
+    """One that gave way at the beginning of a function shows which, and its callers."""
+    if (program := prologue_program()) is None:
+        return "skipped: the compiler has no -fsplit-stack"
+    below = ["gshim_morestack", "__morestack", "begins", "calls_it"]
+    with Running(program, debug="asyncpreemptoff=1", GSHIM_MAXPROCS="1") as r:
+        r.ready()
+        end = time.monotonic() + LIMIT
+        while True:
+            text = gdb_live(r.p.pid, "gshim bt all")
+            if text is None:
+                return "skipped: no gdb"
+            loops = [f for _, f in backtraces(text)["loop"]]
+            through = [f for f in loops if "arch_prologue_preempt" in f]
+            if len(through) >= 2:
+                break
+            must(time.monotonic() < end, "nobody ever gave way:", text)
+            time.sleep(0.05)
+        for frames in through:
+            at = frames.index("arch_prologue_preempt") + 1
+            must(frames[at:at + 4] == below and "arch_first_run" in frames, frames)
+    return None
+
+
+def t_quit_dumps_prologue():
+    if (program := prologue_program()) is None:
+        return "skipped: the compiler has no -fsplit-stack"
+    with Running(program, debug="asyncpreemptoff=1,dumponquit=1", GSHIM_MAXPROCS="1") as r:
+        r.ready()
+        r.until(lambda text: re.search(r"\[runnable, .*\n(    #.*\n)*    #\d+ __morestack\+.*\n"
+                                       r"    #\d+ begins\+.*\n    #\d+ calls_it\+", text),
+                "a thread that gave way", lambda: r.p.send_signal(signal.SIGQUIT))
+    return None
 
 
 # --- all of them ---------------------------------------------------------------------------
