@@ -440,14 +440,14 @@ install: all
 	install -m 755 $(O)/libgshim.so.$(VERSION) $(D)$(libdir)/
 	ln -sf libgshim.so.$(VERSION) $(D)$(libdir)/libgshim.so.$(SOVERSION)
 	ln -sf libgshim.so.$(SOVERSION) $(D)$(libdir)/libgshim.so
-	install -m 644 $(O)/libgshim.a $(D)$(libdir)/
+	install -m 644 $(O)/libgshim.a $(O)/libgshim-split.a $(D)$(libdir)/
 	install -m 644 shim/gshim.h $(D)$(includedir)/
 	install -d $(D)$(gdbdir)$(libdir)
 	install -m 644 shim/gshim-gdb.py $(D)$(libdir)/libgshim.so.$(VERSION)-gdb.py
 	install -m 644 shim/gshim-gdb.py \
 	    $(D)$(gdbdir)$(libdir)/libgshim.so.$(VERSION)-gdb.py
 	sed -e 's|@PREFIX@|$(PREFIX)|g; s|@LIBDIR@|$(libdir)|g; s|@VERSION@|$(VERSION)|g' \
-	    -e 's|@INCLUDEDIR@|$(includedir)|g' shim/gshim.pc.in \
+	    -e 's|@INCLUDEDIR@|$(includedir)|g; s|@SPLIT_STACK@|$(SPLIT_CFLAGS)|g' shim/gshim.pc.in \
 	    > $(D)$(libdir)/pkgconfig/gshim.pc
 	sed -e 's|@VERSION@|$(VERSION)|g; s|@LIBDIR@|$(libdir)|g' shim/libgshim.7 \
 	    > $(D)$(mandir)/man7/libgshim.7
@@ -459,6 +459,7 @@ uninstall:
 	    $(D)$(gdbdir)$(libdir)/libgshim.so.$(VERSION)-gdb.py
 	rm -f $(D)$(libdir)/libgshim.so $(D)$(libdir)/libgshim.so.$(SOVERSION) \
 	    $(D)$(libdir)/libgshim.so.$(VERSION) $(D)$(libdir)/libgshim.a \
+	    $(D)$(libdir)/libgshim-split.a \
 	    $(D)$(libdir)/pkgconfig/gshim.pc $(D)$(includedir)/gshim.h \
 	    $(D)$(mandir)/man7/libgshim.7
 

@@ -367,6 +367,30 @@ t_atexit()
     must 0 $'atexit: sum 10\ndestructor: sum 10'
 }
 
+# --- installed --------------------------------------------------------------------------
+
+# What pkg-config says is enough to build a program whose threads share at its prologues.
+t_pkg_config()
+{
+    local root flags defines=() out=$tmp/installed
+    root=$(cd "$here/../.." && pwd)
+    command -v pkg-config > /dev/null || { skip "pkg-config is not installed"; return; }
+    env -u MAKEFLAGS -u MAKELEVEL make -s -C "$root" O="$GSHIM_BUILD" DESTDIR=/ PREFIX="$out" \
+        install > "$tmp/out" 2> "$tmp/err" || bad "make install: $(head -n 3 "$tmp/err")"
+    flags=$(PKG_CONFIG_PATH=$out/lib/pkgconfig pkg-config --cflags --libs gshim)
+    [[ $flags != *-fsplit-stack* ]] || defines=(-DSPLIT)
+    # shellcheck disable=SC2086 # words are meant
+    "${CC:-cc}" -std=gnu11 -O2 -D_GNU_SOURCE "-I$root" "${defines[@]}" -pthread -o "$tmp/split" \
+        "$root/compat-tests/preempt/split.c" $flags -lm 2> "$tmp/err" ||
+        bad "does not compile with $flags: $(head -n 3 "$tmp/err")"
+    run GSHIM_DEBUG=asyncpreemptoff=1 GSHIM_MAXPROCS=1 LD_LIBRARY_PATH="$out/lib" \
+        "$tmp/split" 0.1
+    must 0
+    env -u MAKEFLAGS -u MAKELEVEL make -s -C "$root" O="$GSHIM_BUILD" DESTDIR=/ PREFIX="$out" \
+        uninstall > "$tmp/out" 2> "$tmp/err" || bad "make uninstall: $(head -n 3 "$tmp/err")"
+    [ -z "$(find "$out" ! -type d)" ] || bad "left: $(find "$out" ! -type d)"
+}
+
 # --- faults -----------------------------------------------------------------------------
 
 t_stack_overflow()
