@@ -475,7 +475,7 @@ DEPS_LINT  := $(DEPS_BUILD) python3 binutils clang-format
 DEPS_DEMO  := $(DEPS_BUILD) pigz pbzip2 xz-utils zstd coreutils python3
 DEPS_SUITES := $(DEPS_BUILD) python3 dpkg-dev
 DEPS_CHECK := $(DEPS_LINT) $(DEPS_SUITES) $(DEPS_DEMO) g++ clang spin \
-              libcriterion-dev stress-ng sysbench libpython@PY@-testsuite git gdb procps
+              libcriterion-dev pkg-config stress-ng sysbench libpython@PY@-testsuite git gdb procps
 DEPS_APPS  := $(DEPS_CHECK) memcached redis-tools nginx-light apache2-bin haproxy curl \
               libgc-dev libsqlite3-dev libtbb-dev perl mariadb-server-core mariadb-client-core nodejs ruby \
               default-jdk-headless ffmpeg x264 imagemagick rustc
