@@ -162,63 +162,6 @@ void rt_exit_slow(struct g *gp)
         rt_hooks->attention(gp);
 }
 
-/* A signal that is on its way would interrupt the call.  "P given up; fence; load pending"
- * here, "store pending; fence; load owner" in preempt_request [V2].  It cannot be long: the
- * sender stands between two instructions, and no M blocks the signal. */
-static void let_request_arrive(struct m *mp)
-{
-    fence_sc(); /* MO: [V2] */
-    for (int i = 0; unlikely(ld_rlx(&mp->preempt_pending) != 0) && i < 1000; i++)
-        os_yield();
-}
-
-void rt_block_begin(bool is_long)
-{
-    struct g *gp = rt_self();
-    if (gp == NULL || gp->in_rt != 0)
-        return;
-    struct rt_section s;
-    rt_enter(&s);
-    struct m *mp = gp->m;
-    struct p *pp = mp->p;
-    if (tracing())
-        trace_call_begin(gp);
-    if (pp != NULL) {
-        st_rlx(&pp->syscalltick, pp->syscalltick + 1);
-        if (is_long || !runq_empty(pp))
-            proc_handoff(proc_release(mp));
-        else
-            st_rel(&pp->owner, (uintptr_t)mp | P_SYSCALL); /* MO: release -> [P1] */
-    }
-    st_rlx(&gp->blocking, true);
-    fence_sig();
-    gp->in_rt = 0;
-    let_request_arrive(mp);
-    fence_sig();
-    if (unlikely(ld_rlx(&gp->attention)))
-        rt_hooks->attention(gp);
-}
-
-void rt_block_end(void)
-{
-    struct g *gp = rt_self();
-    if (gp == NULL || gp->in_rt != 0)
-        return;
-    struct m *mp = gp->m;
-    struct p *pp = mp->p;
-    uintptr_t e = (uintptr_t)mp | P_SYSCALL;
-    st_rlx(&gp->blocking, false);
-    if (likely(pp != NULL && !tracing() && ld_rlx(&pp->preempt) == 0 &&
-               !ld_rlx(&gp->attention) &&
-               cas_acq(&pp->owner, &e, (uintptr_t)mp | P_USER))) /* MO: acquire <- [P1] */
-        return;
-    struct rt_section s;
-    rt_enter(&s);
-    if (tracing())
-        trace_call_end(gp);
-    rt_exit(&s);
-}
-
 /* --- P --------------------------------------------------------------------------------- */
 
 void proc_init_p(uint32_t n)

@@ -183,6 +183,7 @@ struct g {
     uint8_t wait_reason;
     bool preempt;        /* its guard word asks it to yield, see rt_guard_ask; atomic */
     int16_t call_nr;     /* of the system call that is about to block, CALL_UNKNOWN */
+    uint64_t handed_on;  /* when its P went to others for the call's sake, TSC; 0: it did not */
     int8_t soon;         /* how regularly it parks right after readying (sched.c) */
     uint64_t readied_at; /* when it last readied one G alone, TSC; 0: not since parking */
     bool is_main;
