@@ -32,6 +32,12 @@ func serve(c net.Conn) {
 	c.Close()
 }
 
+func cpuSeconds() float64 {
+	var ru syscall.Rusage
+	syscall.Getrusage(syscall.RUSAGE_SELF, &ru)
+	return float64(ru.Utime.Nano()+ru.Stime.Nano()) / 1e9
+}
+
 func main() {
 	n, seconds := 500, 2.0
 	if len(os.Args) > 1 {
@@ -87,10 +93,12 @@ func main() {
 		time.Sleep(time.Millisecond)
 	}
 	time.Sleep(200 * time.Millisecond)
-	before, start := atomic.LoadInt64(&messages), time.Now()
+	before, start, cpu := atomic.LoadInt64(&messages), time.Now(), cpuSeconds()
 	time.Sleep(time.Duration(seconds * 1e9))
-	rate := float64(atomic.LoadInt64(&messages)-before) / time.Since(start).Seconds()
+	done := float64(atomic.LoadInt64(&messages) - before)
+	took := time.Since(start).Seconds()
+	cpu = cpuSeconds() - cpu
 	atomic.StoreInt64(&stop, 1)
 	wg.Wait()
-	fmt.Printf("echo %.0f ns\n", 1e9/rate)
+	fmt.Printf("echo %.0f ns\necho_cpu %.0f ns\n", 1e9*took/done, 1e9*cpu/done)
 }

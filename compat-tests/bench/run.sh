@@ -45,7 +45,7 @@ values=$work/values
 # --- build ---
 
 mkdir -p "$BIN"
-for program in bench echo; do
+for program in bench echo calls; do
     [ ! "$BIN/$program" -nt "$DIR/$program.c" ] || continue
     "${CC:-cc}" -std=gnu11 -O2 -Wall -Wextra -pthread -o "$BIN/$program" \
         "$DIR/$program.c" || exit 1
@@ -76,10 +76,12 @@ one()
         shift
     done
     shift
-    if [ "$1" = echo ]; then # a program of its own
-        program=echo
+    case $1 in
+    echo | calls) # programs of their own
+        program=$1
         shift
-    fi
+        ;;
+    esac
     case $impl in
     gshim)
         [ -n "$GSHIM_LIB" ] || return 0
@@ -160,6 +162,10 @@ for rep in $(seq "$REPS"); do
         one gshim "" -- "$name"
         one nptl "" -- "$name"
     done
+    if wanted calls; then
+        one gshim "" -- calls
+        one nptl "" -- calls
+    fi
     if wanted echo; then
         for impl in gshim nptl go; do
             one "$impl" _500 -- echo 500
@@ -213,8 +219,22 @@ parked_live_1000000|most threads that lived at once||1|1 M
 sleeper_p50|1 ms sleeper, 4 hogs: late, p50|us|1|60 us
 sleeper_p99|1 ms sleeper, 4 hogs: late, p99|us|1|600 us
 echo_500|echo, 500 connections, per message|us|1000|NPTL / 2
+echo_cpu_500|the same, CPU time|us|1000|
 echo_10000|echo, 10,000 connections|us|1000|NPTL / 1.5
+echo_cpu_10000|the same, CPU time|us|1000|
 echo_threads_10000|kernel threads meanwhile||1|10
+calls_pipe_before|read or write of a pipe, no thread yet|ns|1|1.1 x NPTL
+calls_pipe_after|the same after the first thread|ns|1|1.1 x NPTL
+calls_socket_before|send or recv, no thread yet|ns|1|1.1 x NPTL
+calls_socket_after|the same after the first thread|ns|1|1.1 x NPTL
+calls_null_before|write to /dev/null, no thread yet|ns|1|1.1 x NPTL
+calls_null_after|the same after the first thread|ns|1|1.1 x NPTL
+calls_file_before|pread of a file, no thread yet|ns|1|1.1 x NPTL
+calls_file_after|the same after the first thread|ns|1|1.1 x NPTL
+calls_poll_before|poll, both ready, no thread yet|ns|1|1.1 x NPTL
+calls_poll_after|the same after the first thread|ns|1|1.1 x NPTL
+calls_ping|message over a pipe and back|us|1000|
+calls_accept|connection made, accepted, closed|us|1000|
 cpu|CPU-bound, 2 threads per CPU|ms|1e6|1.01 x NPTL
 startup|start of a process without threads|us|1000|NPTL + 300 us
 ROWS
