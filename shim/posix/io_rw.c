@@ -5,23 +5,25 @@
  * the kernel at once.  Which it is says a hint per number, from fstat, and a wrong hint costs
  * time only:
  *   socket  ENOTSOCK tells
+ *   fifo    as nowait, but what pipe gave the program is no regular file (rt/nettrust.c)
  *   nowait  the kernel answers EOPNOTSUPP where it cannot; a short result from what may be a
  *           regular file (lseek succeeds) is completed
  *   file    right for everything, only that it blocks a kernel thread; looked at again after
  *           a call that took long
+ *   memory  as file: /dev/null and its like
  * Writing goes on after part was written, as it does in the kernel on a descriptor that
  * blocks; reading returns what there is.
  */
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "shim/posix/sys.h"
 #include "shim/rt/netpoll.h"
 
-enum { UNKNOWN, SOCKET, NOWAIT, ASK, REGULAR, KIND = 7 };
+enum { UNKNOWN, SOCKET, NOWAIT, FIFO, ASK, REGULAR, MEMORY, KIND = 7 };
 enum { ASK_TO_WRITE = 8 }; /* in the hint: RWF_NOWAIT serves for reading only (eventfd) */
-static const uint64_t LONG_CALL =
-    200000; /* TSC ticks: more than a file in memory takes */
+enum { MEMORY_MAJOR = 1 }; /* /dev/null, zero, full, urandom, ... */
 
 static uint8_t kind_by_fstat(int fd)
 {
@@ -30,6 +32,10 @@ static uint8_t kind_by_fstat(int fd)
         return REGULAR; /* EBADF comes from the call itself */
     if (S_ISSOCK(st.st_mode))
         return SOCKET;
+    if (S_ISFIFO(st.st_mode))
+        return FIFO;
+    if (S_ISCHR(st.st_mode) && major(st.st_rdev) == MEMORY_MAJOR)
+        return MEMORY;
     bool file = S_ISREG(st.st_mode) || S_ISDIR(st.st_mode) || S_ISBLK(st.st_mode);
     return file ? REGULAR : NOWAIT;
 }
@@ -131,14 +137,14 @@ static long try_rw(void *arg, int fd)
 
 static long plain(int fd, long nr, const long a[6])
 {
-    uint64_t start = arch_cycles();
+    uint8_t *hint = net_hint(fd);
     long r;
-    if (ld_rlx(net_hint(fd)) == REGULAR)
+    if (ld_rlx(hint) == REGULAR)
         r = sys_file_call(BLOCK_CANCEL, nr, a);
     else
         r = block_call(BLOCK_CANCEL, nr, a[0], a[1], a[2], a[3], a[4], a[5]);
-    if (arch_cycles() - start > LONG_CALL)
-        st_rlx(net_hint(fd), UNKNOWN);
+    if (unlikely(rt_self()->call_lost))
+        st_rlx(hint, UNKNOWN);
     return r;
 }
 
@@ -168,7 +174,7 @@ static long complete(int fd, struct rw *o, long r, long nr, const long a[6])
     if ((size_t)r == all || SYS(SYS_lseek, fd, 0, SEEK_CUR) < 0)
         return r;
     st_rlx(net_hint(fd), UNKNOWN);
-    if (kind_of(fd, false) != REGULAR)
+    if (kind_of(fd, false) < REGULAR)
         return r;
     advance(o, (size_t)r);
     return r == 0 ? plain(fd, nr, a) : go_on(fd, o, nr, a);
@@ -210,7 +216,7 @@ static bool wrong_kind(int fd, const struct rw *o, long r)
 static long rw_once(int fd, struct rw *o, long nr, const long a[6], bool *again)
 {
     o->kind = kind_of(fd, o->writing);
-    if (o->kind == REGULAR)
+    if (o->kind >= REGULAR)
         return plain(fd, nr, a);
     if (o->kind == ASK)
         return sys_ready_call(fd, o->writing ? OS_IO_OUT : OS_IO_IN, 0, nr, a);
@@ -222,7 +228,8 @@ static long rw_once(int fd, struct rw *o, long nr, const long a[6], bool *again)
         *again = true;
         return 0;
     }
-    if (r > 0 && !o->writing && o->kind == NOWAIT)
+    bool sure = o->kind == FIFO && (net_trust(fd) & NET_SOLE) != 0;
+    if (r > 0 && !o->writing && o->kind != SOCKET && !sure)
         return complete(fd, o, r, nr, a);
     return r < 0 && o->done != 0 ? (long)o->done : r;
 }

@@ -97,9 +97,11 @@ static void close_dup(void *arg)
 
 long sys_ready_call(int fd, uint32_t events, int timeout_opt, long nr, const long a[6])
 {
+    uint32_t seen = net_seen(fd, events);
     if (rt_self() == NULL || sys_is_ready(fd, events))
         return call_on(fd, nr, a);
-    struct sys_op op = {.io = {.fd = fd, .events = events}, .timeout_opt = timeout_opt};
+    struct sys_op op = {.io = {.fd = fd, .events = events, .seen = seen},
+                        .timeout_opt = timeout_opt};
     long r = sys_wait_dup(&op);
     if (r == IO_CANNOT || r == -EMFILE)
         return call_on(fd, nr, a);

@@ -30,6 +30,7 @@ static uint8_t *row_of(const struct g *gp)
 static void learn(struct g *gp, bool was_short)
 {
     uint8_t *row = row_of(gp), n = ld_rlx(row);
+    gp->call_lost = !was_short;
     if (!was_short)
         st_rlx(row, 0);
     else if (n < SHORT_ROW)
@@ -61,17 +62,47 @@ static void give_up_p(struct g *gp, struct p *pp, bool is_long)
         rt_sysmon_kick();
 }
 
+/* The P stays and nothing else is to be done: from P_USER at once, with one CAS. */
+static bool mark_p(struct g *gp)
+{
+    gp->in_rt = 1;
+    fence_sig(); /* from here on handlers are deferred, so gp->m cannot change */
+    struct m *mp = gp->m;
+    struct p *pp = mp->p;
+    uintptr_t e = (uintptr_t)mp | P_USER;
+    st_rlx(&gp->blocking, true);
+    /* If it is not our P any more, what its queue looks like does not matter. */
+    bool done = pp != NULL && runq_empty(pp) &&
+                cas_sc(&pp->owner, &e, (uintptr_t)mp | P_SYSCALL); /* MO: [P1], [V2] */
+    if (done)
+        st_rlx(&pp->syscalltick, pp->syscalltick + 1);
+    else
+        st_rlx(&gp->blocking, false);
+    fence_sig();
+    gp->in_rt = 0;
+    if (done && unlikely(ld_rlx(&mp->preempt_pending) != 0))
+        let_request_arrive(mp);
+    fence_sig();
+    return done;
+}
+
 void rt_block_begin(bool is_long)
 {
     struct g *gp = rt_self();
     if (gp == NULL || gp->in_rt != 0)
         return;
     struct rt_section s;
+    gp->handed_on = 0;
+    gp->call_lost = false;
+    if (!is_long && !tracing() && likely(mark_p(gp))) {
+        if (unlikely(ld_rlx(&gp->attention)))
+            rt_hooks->attention(gp);
+        return;
+    }
     rt_enter(&s);
     struct m *mp = gp->m;
     if (tracing())
         trace_call_begin(gp);
-    gp->handed_on = 0;
     if (mp->p != NULL)
         give_up_p(gp, mp->p, is_long);
     st_rlx(&gp->blocking, true);

@@ -181,9 +181,10 @@ struct g {
     struct m *lockedm; /* own thread: runs on this M only */
     uint32_t lock_count;
     uint8_t wait_reason;
-    bool preempt;        /* its guard word asks it to yield, see rt_guard_ask; atomic */
-    int16_t call_nr;     /* of the system call that is about to block, CALL_UNKNOWN */
-    uint64_t handed_on;  /* when its P went to others for the call's sake, TSC; 0: it did not */
+    bool preempt;    /* its guard word asks it to yield, see rt_guard_ask; atomic */
+    int16_t call_nr; /* of the system call that is about to block, CALL_UNKNOWN */
+    bool call_lost; /* its last such call lost the P to others, or was long; own thread */
+    uint64_t handed_on;  /* when its P went to others for the call, TSC; 0: it did not */
     int8_t soon;         /* how regularly it parks right after readying (sched.c) */
     uint64_t readied_at; /* when it last readied one G alone, TSC; 0: not since parking */
     bool is_main;
