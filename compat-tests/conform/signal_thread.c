@@ -591,6 +591,65 @@ static void *parked(void *arg)
     return NULL;
 }
 
+struct flip {
+    int sig, rounds, handled, stop;
+    pthread_t target;
+};
+
+static struct flip flips[3];
+
+static void flip_note(int sig)
+{
+    for (size_t i = 0; i < COUNT_OF(flips); i++)
+        if (flips[i].sig == sig)
+            add(&flips[i].handled, 1);
+}
+
+static void *flip_target(void *arg)
+{
+    struct flip *f = arg;
+    while (!get(&f->stop))
+        if (get(&f->handled) % 3 == 0)
+            sched_yield();
+    return NULL;
+}
+
+static void *flip_sender(void *arg)
+{
+    struct flip *f = arg;
+    for (int i = 1; i <= f->rounds; i++) {
+        signal(f->sig, flip_note);
+        CHECK_EQ(pthread_kill(f->target, f->sig), 0);
+        await_at_least(&f->handled, i);
+        signal(f->sig, SIG_DFL); /* nothing is pending, so nothing happens */
+    }
+    set(&f->stop, 1);
+    return NULL;
+}
+
+MODE(flip)
+{
+    static const int sigs[] = {SIGUSR1, SIGUSR2, SIGTERM};
+    pthread_t t[COUNT_OF(flips)];
+    for (size_t i = 0; i < COUNT_OF(flips); i++) {
+        flips[i] = (struct flip){.sig = sigs[i], .rounds = 60};
+        flips[i].target = spawn(flip_target, &flips[i]);
+        t[i] = spawn(flip_sender, &flips[i]);
+    }
+    for (size_t i = 0; i < COUNT_OF(flips); i++) {
+        join(t[i]);
+        join(flips[i].target);
+    }
+    raise(SIGUSR1); /* and that it does */
+    return 0;
+}
+
+TEST(handler_that_went_after_its_last_signal)
+{
+    int st = run_mode("flip", NULL, 0);
+    CHECK(WIFSIGNALED(st) && WTERMSIG(st) == SIGUSR1);
+}
+
 static int die_of(int sig)
 {
     static sem_t s;

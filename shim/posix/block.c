@@ -122,10 +122,16 @@ static bool in_call(uintptr_t pc)
     return pc >= (uintptr_t)arch_cp_begin && pc < (uintptr_t)arch_cp_end;
 }
 
+/* A call that has not begun is not to be made now: for a cancellation, or what sigwait waits for. */
+static bool is_off(const struct g *gp)
+{
+    return libc_cancel_pending(gp->tcb) || signal_has_come(gp);
+}
+
 void block_resume(void *uc)
 {
     struct g *gp = rt_self();
-    if (gp != NULL && in_call(*arch_uc_pc(uc)) && libc_cancel_pending(gp->tcb))
+    if (gp != NULL && in_call(*arch_uc_pc(uc)) && is_off(gp))
         *arch_uc_pc(uc) = (uintptr_t)arch_cp_cancel;
 }
 
@@ -148,13 +154,13 @@ bool block_on_kick(void *uc)
     struct g *gp = rt_self();
     if (gp != NULL && rt_is_g0(gp))
         return on_native(gp, uc);
-    if (gp == NULL || gp->in_rt != 0 || !libc_cancel_pending(gp->tcb))
+    if (gp == NULL || gp->in_rt != 0)
         return false;
-    if (in_call(*arch_uc_pc(uc))) {
+    if (in_call(*arch_uc_pc(uc)) && is_off(gp)) {
         *arch_uc_pc(uc) = (uintptr_t)arch_cp_cancel;
         return true;
     }
-    if (gp->hold || !libc_cancel_at_once(gp->tcb))
+    if (gp->hold || !libc_cancel_pending(gp->tcb) || !libc_cancel_at_once(gp->tcb))
         return false;
     arch_uc_divert(uc, block_act);
     return true;

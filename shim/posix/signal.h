@@ -93,6 +93,8 @@ void signal_reset(int sig);
 bool signal_ignored(int sig);
 /* signal_handled - does the program have a handler for SIG?                            [any] */
 bool signal_handled(int sig);
+/* signal_kicks - SIG is about to be used for a kick, which may come late.               [any] */
+void signal_kicks(int sig);
 /* signal_default - let the default action of SIG happen now.            signals blocked [sig] */
 void signal_default(int sig);
 

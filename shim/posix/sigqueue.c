@@ -9,6 +9,7 @@
  *   running, or blocked in    a kick: the same signal number, marked by SIGNAL_KICK, sent to its
  *   the kernel                M.  So the kernel does what SA_RESTART asks for to the system call,
  *                             and makes the frame; the entry point takes the entry (sigentry.c)
+ *   in sigwait                a kick by the preemption signal, which ends the call as well
  *   in the runtime            the kick finds g.in_rt set, and nothing more: rt_exit looks
  * A kick that comes too late finds another G without anything due, and is dropped.  [C1], in
  * block.c, says why none comes too early.
@@ -32,6 +33,7 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 
+#include "preempt/preempt.h"
 #include "shim/posix/posix.h"
 #include "shim/posix/signal.h"
 
@@ -186,6 +188,7 @@ void signal_drop(int sig)
 static void kick(int tid, int sig)
 {
     siginfo_t info;
+    signal_kicks(sig);
     memset(&info, 0, sizeof info);
     info.si_signo = sig;
     info.si_code = SIGNAL_KICK;
@@ -213,8 +216,12 @@ static void make_look(struct g *gp, int sig)
     }
     struct m *mp = ld_rlx(&gp->m);
     int tid = mp != NULL ? ld_rlx(&mp->tid) : 0;
-    if (tid != 0)
+    /* One that it waits for in sigwait has no handler, perhaps, and comes to an M that blocks it no
+     * more, perhaps: that would be the end of the process. */
+    if (tid != 0 && signal_handled(sig) && (ld_rlx(&gp->sig_wait) & signal_bit(sig)) == 0)
         kick(tid, sig);
+    else if (tid != 0)
+        preempt_kick(mp);
 }
 
 bool signal_accepts(const struct g *gp, int sig)

@@ -10,6 +10,8 @@
  *                    a fault kills all the same, and a program that is exec'd ignores it)
  *   SIGURG           preemption and kicks, see preempt/deliver_linux.c; or another number
  *   SIGQUIT          with GSHIM_DEBUG=dumponquit
+ *   all others       once there has been a kick by that number (sigqueue.c) and as long as the
+ *                    default is to end or stop the process: a kick that comes late must not
  * SA_RESTART, SA_NOCLDSTOP and SA_NOCLDWAIT go on to the kernel, which does what they say;
  * SA_NODEFER, SA_RESETHAND, SA_ONSTACK and sa_mask are done by us.
  * Writers hold the lock; the entry point takes it too, when it interrupted no section.
@@ -25,6 +27,7 @@ static struct rt_lock lock;
 static uint64_t handled,
     ignored;             /* atomic: in which of them there is a handler, SIG_IGN */
 static uint64_t claimed; /* const after start */
+static uint64_t kicked;  /* atomic: numbers that have served for kicks */
 static bool installed;   /* atomic [Z3] */
 static void (*entry)(int, siginfo_t *, void *);
 static uint64_t interrupting; /* siginterrupt: signal() sets no SA_RESTART; atomic */
@@ -43,7 +46,8 @@ static void kernel_set(int sig, const struct sigaction *w)
     const int passed = SA_RESTART | SA_NOCLDSTOP | SA_NOCLDWAIT;
     struct sigaction sa = {.sa_handler = w->sa_handler, .sa_flags = w->sa_flags & passed};
     bool fault = sig == SIGSEGV || sig == SIGBUS;
-    bool claim = (claimed & signal_bit(sig)) != 0;
+    bool ends = w->sa_handler == SIG_DFL && (default_ignored & signal_bit(sig)) == 0;
+    bool claim = ((claimed | (ends ? ld_rlx(&kicked) : 0)) & signal_bit(sig)) != 0;
     if (is_handler(w->sa_handler) || (claim && !(fault && w->sa_handler == SIG_IGN))) {
         sigfillset(&sa.sa_mask);
         sa.sa_sigaction = entry;
@@ -112,6 +116,12 @@ bool signal_ignored(int sig)
     return (ld_rlx(&ignored) & signal_bit(sig)) != 0;
 }
 
+void signal_kicks(int sig)
+{
+    if (unlikely((ld_rlx(&kicked) & signal_bit(sig)) == 0))
+        or_ar(&kicked, signal_bit(sig)); /* MO: hint */
+}
+
 bool signal_handled(int sig)
 {
     return (ld_rlx(&handled) & signal_bit(sig)) != 0;
@@ -124,6 +134,9 @@ void signal_default(int sig)
     REAL(sigaction)(sig, &dfl, NULL);
     os_tgkill(os_gettid(), sig);
     os_sigmask(RT_SIG_UNBLOCK, &set, NULL);
+    /* It was to stop the process, and that goes on. */
+    os_sigmask(RT_SIG_BLOCK, &set, NULL);
+    kernel_set(sig, &dfl);
 }
 
 static unsigned showing; /* under lock */
