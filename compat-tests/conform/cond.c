@@ -463,3 +463,86 @@ TEST(recursive_mutex_locked_thrice)
         sleep_ms(1);
     }
 }
+
+/* ---- handlers ------------------------------------------------------------------------------- */
+
+static int handler_runs, waits_over;
+
+static void on_usr1(int sig)
+{
+    (void)sig;
+    add(&handler_runs, 1);
+}
+
+static struct gate interrupted;
+
+static void *wait_once(void *arg)
+{
+    struct timespec far = in_ms(CLOCK_REALTIME, 60000);
+    CHECK_EQ(pthread_mutex_lock(&interrupted.m), 0);
+    interrupted.waiting++;
+    CHECK_EQ(arg != NULL ? pthread_cond_timedwait(&interrupted.c, &interrupted.m, &far)
+                         : pthread_cond_wait(&interrupted.c, &interrupted.m),
+             0);
+    set(&waits_over, 1);
+    CHECK_EQ(pthread_mutex_unlock(&interrupted.m), 0);
+    return NULL;
+}
+
+/* POSIX lets a wait end when a handler has run; with NPTL, and so with us, it goes on. */
+TEST(handlers_do_not_end_the_wait)
+{
+    struct sigaction sa = {.sa_handler = on_usr1};
+    CHECK_EQ(sigaction(SIGUSR1, &sa, NULL), 0);
+    for (int timed = 0; timed < 2; timed++) {
+        gate_init(&interrupted, NULL);
+        set(&waits_over, 0);
+        pthread_t t = spawn(wait_once, timed ? &timed : NULL);
+        gate_await_waiting(&interrupted, 1);
+        for (int i = 0; i < 20; i++) {
+            int before = get(&handler_runs);
+            CHECK_EQ(pthread_kill(t, SIGUSR1), 0);
+            while (get(&handler_runs) == before)
+                usleep(100);
+        }
+        CHECK_EQ(get(&waits_over), 0);
+        CHECK_EQ(pthread_cond_signal(&interrupted.c), 0);
+        join(t);
+        gate_destroy(&interrupted);
+    }
+}
+
+static void *interrupt(void *arg)
+{
+    while (!get(&waits_over)) {
+        pthread_kill((pthread_t)arg, SIGUSR1);
+        usleep(20);
+    }
+    return NULL;
+}
+
+/* A signal or a broadcast that comes while the waiter runs a handler is not lost; and whoever
+ * broadcasts may destroy. */
+TEST(signals_race_with_handlers)
+{
+    struct sigaction sa = {.sa_handler = on_usr1};
+    CHECK_EQ(sigaction(SIGUSR1, &sa, NULL), 0);
+    for (int i = 0; i < 300; i++) {
+        gate_init(&interrupted, NULL);
+        set(&waits_over, 0);
+        pthread_t t = spawn(gate_wait, &interrupted);
+        pthread_t u = spawn(interrupt, (void *)t);
+        gate_await_waiting(&interrupted, 1);
+        CHECK_EQ(pthread_mutex_lock(&interrupted.m), 0);
+        interrupted.tickets = 1;
+        CHECK_EQ((i & 1) != 0 ? pthread_cond_signal(&interrupted.c)
+                              : pthread_cond_broadcast(&interrupted.c),
+                 0);
+        CHECK_EQ(pthread_mutex_unlock(&interrupted.m), 0);
+        usleep(50);
+        set(&waits_over, 1);
+        join(u); /* before the thread that it disturbs is gone */
+        join(t);
+        gate_destroy(&interrupted);
+    }
+}

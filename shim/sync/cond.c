@@ -12,6 +12,10 @@
  * To wake:  move one waiter (all, for broadcast) over to the mutex's queue, when the mutex is
  *           held: it could only go to sleep again there.  Else wake one and move the rest, so
  *           a broadcast wakes them one after the other, as the mutex becomes free.
+ * A handler that runs does not end the wait, as in glibc.  It runs while its thread is not queued;
+ * whether somebody called signal or broadcast meanwhile, who may have destroyed the condition
+ * since, is asked of the parking lot, which counts those calls.  (While nobody calls them,
+ * waiters stays set, so those that come do count.)
  * A woken thread does not look at the condition again, so it may be destroyed at once.
  * Process-shared ones keep glibc's protocol (pshared.c).
  */
@@ -106,9 +110,11 @@ int cond_wait(pthread_cond_t *c, pthread_mutex_t *m, struct deadline d)
     uintptr_t token = 0;
     sync_hold();
     int result = park_wait(&op, &token);
+    for (; result == EINTR; result = park_wait(&op, &token))
+        op.again = true;
     err = mutex_relock(m, token);
     sync_release(result == ECANCELED); /* with the mutex, as clean-up handlers expect */
-    /* A handler that ran is a spurious wake-up, which the standard allows. */
+    /* EAGAIN: woken, or others were, while a handler ran. */
     return err != 0 ? err : result == ETIMEDOUT ? ETIMEDOUT : 0;
 }
 

@@ -27,6 +27,7 @@
 struct bucket {
     struct rt_lock lock;
     struct park_waiter *head, *tail;
+    uint32_t requeued; /* park_requeue from here, how often; for park_op.again */
 };
 
 struct table {
@@ -278,8 +279,11 @@ static bool enqueue(struct park_waiter *w, struct park_op *op)
 {
     uintptr_t key = (uintptr_t)op->key;
     struct bucket *b = lock_bucket(key);
-    bool go = op->validate(op->arg);
+    bool go = op->again ? op->table == ld_rlx(&table) && op->requeued == b->requeued
+                        : op->validate(op->arg);
     if (go) {
+        op->table = ld_rlx(&table);
+        op->requeued = b->requeued;
         st_rlx(&w->key, key);
         w->tag = op->tag;
         w->token = 0;
@@ -350,7 +354,7 @@ int park_wait(struct park_op *op, uintptr_t *token)
         rt_exit(&s);
         return EAGAIN;
     }
-    if (op->before_sleep != NULL)
+    if (op->before_sleep != NULL && !op->again)
         op->before_sleep(op->arg);
     if (likely(s.gp != NULL)) {
         sleep_g(s.gp, op);
@@ -514,6 +518,7 @@ size_t park_requeue(const void *from, const void *to, struct park_move *mv)
     struct park_waiter *list;
     rt_enter(&s);
     struct pair p = lock_pair((uintptr_t)from, (uintptr_t)to);
+    p.from->requeued++;
     mv->any = has_waiter(p.from, (uintptr_t)from);
     if (mv->check != NULL && !mv->check(mv->arg, mv)) {
         unlock_pair(p);

@@ -31,13 +31,19 @@ struct park_op {
     uint8_t ended_by; /* PARK_BY_*: what else ends the wait, with EINTR or ECANCELED */
     uint64_t since; /* out: TSC at the first wait with this op, kept over further ones, so
                           * that whoever loses a race for a lock again and again grows old */
+    /* Set after a wait that ended with EINTR: go on with it.  validate and before_sleep are not
+     * called, and the object behind KEY may be gone: then, EAGAIN, somebody has requeued waiters
+     * of KEY, or of one like it, since the wait began.  See cond.c. */
+    bool again;
+    const void *table; /* in and out, for AGAIN */
+    uint32_t requeued;
     /* whatever ends the wait after it has been moved to another key counts as a wake-up: it
      * has used one */
     bool requeue_wakes;
 };
 
 /* park_wait - sleep until woken.                                            [G] foreign
- * Returns 0 woken (token in *token unless NULL) | EAGAIN validate refused | ETIMEDOUT |
+ * Returns 0 woken (token in *token unless NULL) | EAGAIN validate, or AGAIN, refused | ETIMEDOUT |
  * (also when it was moved to another queue meanwhile, with requeue_wakes) |
  * EINTR a signal was sent to this thread; its handler has run | ECANCELED a cancellation is
  * pending and enabled; the caller acts on it.  before_sleep has run unless EAGAIN.
