@@ -192,11 +192,17 @@ EXPORT int sched_yield(void)
         os_yield();
         return 0;
     }
+    bool bound = gp->lockedm != NULL || gp->policy != 0;
     rt_enter(&s);
-    rt_yield(gp);
+    /* A bound one leaves others to an idle P, if there is one: it would sleep until somebody gives
+     * it its turn, and so be no match for those of its priority on its CPU. */
+    if (unlikely(bound && ld_rlx(&sched.npidle) != 0))
+        proc_wakep();
+    else
+        rt_yield(gp);
     rt_exit(&s);
     /* Others may share this CPU by their own kernel threads, at the same priority. */
-    if (unlikely(gp->lockedm != NULL || gp->policy != 0))
+    if (unlikely(bound))
         os_yield();
     return 0;
 }
