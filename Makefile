@@ -253,7 +253,8 @@ check: deps-check
 
 # All of them, also after one has failed: one run tells everything.
 CHECK_STEPS = tests check-clang lint-steps check-unit check-conform check-env check-debug \
-    check-sanitize check-hardened check-fuzz models tasks check-preempt check-stress check-apps
+    check-sanitize check-hardened check-fuzz models tasks check-preempt check-stress \
+    check-suites check-apps
 .PHONY: check-steps $(filter-out tests lint-steps,$(CHECK_STEPS))
 check-steps:
 	+$(Q)failed=; for s in $(CHECK_STEPS); do \
@@ -275,7 +276,7 @@ check-conform: tests
 	$(Q)if [ -x $(O)/driver ]; then $(TEST_ENV) $(O)/driver $(DRIVER_FLAGS); fi
 
 # The Open POSIX Test Suite against NPTL, below $(O)/suites: the tests that need little time
-# natively, at 2 P; the runner lists what it leaves out.
+# natively, at 2 P, many at a time, for most only wait; the runner lists what it leaves out.
 SUITES := PYTHONDONTWRITEBYTECODE=1 CC='$(CC)' compat-tests/suites
 POSIX_SUITE = $(SUITES)/posix.py $(O)/suites/posix && \
     $(SUITES)/run.py $(O)/suites/posix/bin --lib '$(abspath $(O)/libgshim.so)' \
@@ -284,7 +285,8 @@ POSIX_SUITE = $(SUITES)/posix.py $(O)/suites/posix && \
 .PHONY: check-suites
 check-suites: all
 	$(Q)$(SUITES)/selftest.py
-	$(Q)$(POSIX_SUITE) --procs 2 --max-seconds 6 $(SUITE_FLAGS)
+	$(Q)$(POSIX_SUITE) --procs 2 --max-seconds 2 \
+	    --jobs $$((8 * $$(nproc))) $(SUITE_FLAGS)
 
 # Settings, limits, other preloads: what is seen from outside a process.
 check-env: all
