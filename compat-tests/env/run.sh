@@ -391,6 +391,19 @@ t_pkg_config()
     [ -z "$(find "$out" ! -type d)" ] || bad "left: $(find "$out" ! -type d)"
 }
 
+# Linked with libgcc's split stacks instead of ours: left to the C library, in one line.
+t_libgcc_split_stacks()
+{
+    local root
+    root=$(cd "$here/../.." && pwd)
+    "${CC:-cc}" -std=gnu11 -O2 -D_GNU_SOURCE "-I$root" -DSPLIT -fsplit-stack -pthread \
+        -o "$tmp/libgcc" "$root/compat-tests/preempt/split.c" -lm 2> "$tmp/err" ||
+        { skip "the compiler has no -fsplit-stack"; return; }
+    preloaded "$tmp/libgcc" 0.1
+    [ "$rc" = 0 ] || bad "status $rc"
+    stderr_lines 1 'gshim: passing threads through' 'fsplit-stack'
+}
+
 # --- faults -----------------------------------------------------------------------------
 
 t_stack_overflow()

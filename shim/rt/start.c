@@ -232,6 +232,15 @@ void rt_adopt_main(void)
     adopt_main(top, tcb);
 }
 
+/* libgcc's own split stacks, which the program was linked with instead of libgshim-split.a: it
+ * has a guard word before anybody of ours has set one.  libgcc changes the signal mask while
+ * vector registers hold arguments and the piece of stack is about to end; the C library's
+ * functions for that touch neither, ours do. */
+static bool has_stack_pieces(void)
+{
+    return !ld_rlx(&rt_guards_used) && *arch_split_guard((void *)arch_tp()) != 0;
+}
+
 /* --- start -------------------------------------------------------------------------------- */
 
 static const char *try_start(const struct rt_hooks *hooks)
@@ -242,6 +251,8 @@ static const char *try_start(const struct rt_hooks *hooks)
     os_get_name(sched.name);
     arch_init(getauxval(AT_HWCAP2));
     real_init();
+    if (has_stack_pieces())
+        return "the program's stacks come in pieces (-fsplit-stack without -lgshim-split)";
     const char *why = checked ? NULL : libc_probe((void *)arch_tp(), on_main);
     debug_start();
     st_rlx(&sched.catch_want, RT_SIG_ALL); /* until somebody knows what to do with one */
