@@ -567,21 +567,50 @@ void proc_stop(struct m *mp, bool timers)
 /* --- locked Ms (LockOSThread) ----------------------------------------------------------------- */
 
 /* This M's own G is waiting: give the P away and sleep until the G is to run. */
-void proc_stop_locked_m(struct m *mp)
-{
-    if (mp->p != NULL)
-        proc_handoff(proc_release(mp));
-    while (!m_sleep(mp, RT_FOREVER))
-        ;
-    take_given_p(mp);
-}
-
-/* GP belongs to another M: give that one the P and GP, and find another P for this M. */
 void proc_start_locked_m(struct m *mp, struct g *gp)
 {
     struct m *other = gp->lockedm;
     other->nextg = gp;
     give_p(other, proc_release(mp));
+}
+
+/* The G of MP, which is bound to it, has left.  If another bound G is next on the P, its M gets
+ * the P from us: through an M that has none of its own to run it would be two kernel threads to wake
+ * instead of one.  If it is ours (it was readied before it had left), there is nothing to wait
+ * for.  Only when there is nothing else to look at, or two such Gs would keep the rest of the
+ * program from the P. */
+static void give_way_locked(struct m *mp)
+{
+    struct p *pp = mp->p;
+    struct g *next = NULL;
+    bool others = ld_rlx(&sched.runq_size) != 0 || proc_is_surplus(pp) ||
+                  pp->schedtick % RT_GLOBAL_TICK == 0;
+    if (!others)
+        next = runq_get(pp);
+    if (next != NULL && next->lockedm == mp) {
+        st_rlx(&pp->deferred, 0);
+        mp->nextg = next;
+        return;
+    }
+    if (next != NULL && next->lockedm != NULL) {
+        st_rlx(&pp->deferred, 0);
+        proc_start_locked_m(mp, next);
+        return;
+    }
+    if (next != NULL)
+        runq_put(pp, next, true);
+    proc_handoff(proc_release(mp));
+}
+
+void proc_stop_locked_m(struct m *mp)
+{
+    if (mp->p != NULL)
+        give_way_locked(mp);
+    if (mp->p != NULL)
+        return;
+    while (!m_sleep(mp, RT_FOREVER))
+        ;
+    take_given_p(mp);
 }
 
 /* It may take a while to make an M.  Who looked for work meanwhile would take GP back; but if
