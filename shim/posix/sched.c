@@ -350,13 +350,17 @@ static void apply(struct g *gp)
     struct policy p = {gp->policy, {.sched_priority = gp->priority}};
     struct affinity a = {sizeof gp->affinity, gp->affinity};
     int value = gp->nice;
-    take_over(gp);
+    if (!gp->kernel_own)
+        rt_lock_m();
     if (gp->sched_set)
         policy_to_kernel(gp->m, &p);
     if (gp->affinity_set)
         affinity_to_kernel(gp->m, &a);
     if (gp->nice_set)
         nice_to_kernel(gp->m, &value);
+    /* Not before: whoever asks meanwhile would ask the kernel. */
+    st_rel(&gp->kernel_own,
+           true); /* MO: release -> [SO] in own_m: lockedm, and the above */
 }
 
 void sched_attention(struct g *gp)
