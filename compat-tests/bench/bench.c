@@ -29,6 +29,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "shim/gshim.h"
+
 enum { SAMPLES = 5, CALIBRATE_NS = 30000000, BATCH = 1000, HOT_THREADS = 8, HOGS = 4 };
 
 extern char **environ;
@@ -157,6 +159,30 @@ static void loop_sem(long n)
         sem_wait(&pong);
     }
     pthread_join(t, NULL);
+}
+
+/* The same between two threads that are bound to kernel threads of their own. */
+static void *locked_partner(void *arg)
+{
+    if (gshim_lock_os_thread)
+        gshim_lock_os_thread();
+    return sem_partner(arg);
+}
+
+static void loop_locked(long n)
+{
+    pthread_t t;
+
+    if (gshim_lock_os_thread)
+        gshim_lock_os_thread();
+    create(&t, locked_partner, (void *)(intptr_t)n);
+    for (long i = 0; i < n; i++) {
+        sem_post(&ping);
+        sem_wait(&pong);
+    }
+    pthread_join(t, NULL);
+    if (gshim_unlock_os_thread)
+        gshim_unlock_os_thread();
 }
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -427,6 +453,8 @@ int main(int argc, char **argv)
         measure(name, loop_yield, 2);
     else if (!strcmp(name, "sem"))
         measure(name, loop_sem, 1);
+    else if (!strcmp(name, "locked"))
+        measure(name, loop_locked, 1);
     else if (!strcmp(name, "cond"))
         measure(name, loop_cond, 1);
     else if (!strcmp(name, "mutex"))
@@ -442,8 +470,9 @@ int main(int argc, char **argv)
     else if (!strcmp(name, "startup"))
         measure(name, loop_startup, 1);
     else if (strcmp(name, "nothing")) {
-        fprintf(stderr, "usage: bench create_join|create_batch|yield|sem|cond|mutex|hot|"
-                        "parked [N]|sleeper|cpu|startup\n");
+        fprintf(stderr,
+                "usage: bench create_join|create_batch|yield|sem|locked|cond|mutex|hot|"
+                "parked [N]|sleeper|cpu|startup\n");
         return 2;
     }
     return 0;

@@ -93,6 +93,23 @@ func loopSem(n int) {
 	}
 }
 
+func loopLocked(n int) {
+	ping, pong := make(chan struct{}, 1), make(chan struct{}, 1)
+	runtime.LockOSThread()
+	go func() {
+		runtime.LockOSThread()
+		for i := 0; i < n; i++ {
+			<-ping
+			pong <- struct{}{}
+		}
+	}()
+	for i := 0; i < n; i++ {
+		ping <- struct{}{}
+		<-pong
+	}
+	runtime.UnlockOSThread()
+}
+
 func loopCond(n int) {
 	var m sync.Mutex
 	cond := sync.NewCond(&m)
@@ -249,6 +266,8 @@ func main() {
 		measure(name, loopYield, 2)
 	case "sem":
 		measure(name, loopSem, 1)
+	case "locked":
+		measure(name, loopLocked, 1)
 	case "cond":
 		measure(name, loopCond, 1)
 	case "mutex":

@@ -47,7 +47,7 @@ values=$work/values
 mkdir -p "$BIN"
 for program in bench echo calls; do
     [ ! "$BIN/$program" -nt "$DIR/$program.c" ] || continue
-    "${CC:-cc}" -std=gnu11 -O2 -Wall -Wextra -pthread -o "$BIN/$program" \
+    "${CC:-cc}" -std=gnu11 -O2 -Wall -Wextra "-I$DIR/../.." -pthread -o "$BIN/$program" \
         "$DIR/$program.c" || exit 1
 done
 go=
@@ -142,7 +142,7 @@ parked()
 
 for rep in $(seq "$REPS"); do
     [ ! -t 2 ] || printf 'bench: repetition %s of %s\r' "$rep" "$REPS" >&2
-    for name in create_join create_batch yield sem cond mutex hot sleeper; do
+    for name in create_join create_batch yield sem locked cond mutex hot sleeper; do
         wanted "$name" || continue
         for impl in gshim nptl go; do
             one "$impl" "" -- "$name"
@@ -199,6 +199,7 @@ create_batch|create + join, batches of 1000|us|1000|0.18 us
 yield_1cpu|yield, 2 threads on 1 CPU|us|1000|0.045 us
 yield|yield, 2 threads, all CPUs|us|1000|
 sem|semaphore ping-pong, round trip|us|1000|0.18 us
+locked|the same, both bound to kernel threads|us|1000|NPTL
 cond|condvar ping-pong, round trip|us|1000|0.20 us
 mutex_before|mutex lock + unlock, no thread yet|ns|1|1.1 x NPTL
 mutex_after|the same after the first thread|ns|1|1.1 x NPTL
