@@ -164,6 +164,8 @@ EXPORT int setsockopt(int fd, int level, int name, const void *value, socklen_t 
     long r = SYS(SYS_setsockopt, fd, level, name, value, n);
     if (level == SOL_SOCKET)
         net_changed(fd);
+    if (level == SOL_SOCKET && name == SO_RCVLOWAT)
+        sys_note_lowat();
     return (int)sys_ret(r);
 }
 

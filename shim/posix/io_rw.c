@@ -216,7 +216,7 @@ static bool wrong_kind(int fd, const struct rw *o, long r)
 static long rw_once(int fd, struct rw *o, long nr, const long a[6], bool *again)
 {
     o->kind = kind_of(fd, o->writing);
-    if (o->kind >= REGULAR)
+    if (o->kind >= REGULAR || (!o->writing && o->kind == SOCKET && sys_has_lowat(fd)))
         return plain(fd, nr, a);
     if (o->kind == ASK)
         return sys_ready_call(fd, o->writing ? OS_IO_OUT : OS_IO_IN, 0, nr, a);

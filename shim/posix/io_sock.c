@@ -7,8 +7,9 @@
  * timeout ends the call with that part.
  *
  * MSG_WAITALL together with MSG_PEEK looks at the same bytes again and again: it is left to
- * the kernel, as are descriptors that are no sockets.
- * Known limit: a SO_RCVLOWAT above 1 is not waited for when less has come already.
+ * the kernel, as are descriptors that are no sockets.  So is receiving where SO_RCVLOWAT is above
+ * 1: what is short of it must stay in the socket, and after a part the poller would wait for
+ * the whole of it again.  Known limit: one that was set before exec is not seen.
  */
 #include <string.h>
 #include <sys/socket.h>
@@ -68,6 +69,21 @@ static long try_all(void *arg, int fd)
     }
 }
 
+static bool lowat_used; /* some socket has a SO_RCVLOWAT above 1; atomic */
+
+void sys_note_lowat(void)
+{
+    st_rlx(&lowat_used, true);
+}
+
+bool sys_has_lowat(int fd)
+{
+    int least = 1;
+    socklen_t n = sizeof least;
+    return unlikely(ld_rlx(&lowat_used)) &&
+           SYS(SYS_getsockopt, fd, SOL_SOCKET, SO_RCVLOWAT, &least, &n) == 0 && least > 1;
+}
+
 static bool is_stream(int fd)
 {
     int type = 0;
@@ -90,7 +106,8 @@ static long run(int fd, struct sock *o)
 {
     struct g *gp = rt_self();
     if (gp == NULL || (o->flags & (MSG_DONTWAIT | MSG_ERRQUEUE)) != 0 ||
-        (o->flags & (MSG_WAITALL | MSG_PEEK)) == (MSG_WAITALL | MSG_PEEK))
+        (o->flags & (MSG_WAITALL | MSG_PEEK)) == (MSG_WAITALL | MSG_PEEK) ||
+        (!o->sending && sys_has_lowat(fd)))
         return in_kernel(fd, o);
     if (unlikely(libc_cancel_pending(gp->tcb)))
         block_act();
@@ -195,7 +212,8 @@ long io_recvmsg(int fd, struct msghdr *m, int flags)
     struct sock o = {.nr = SYS_recvmsg, .flags = flags, .msg = m};
     long r = run(fd, &o);
     if (r <= 0 || (flags & MSG_WAITALL) == 0 || rt_self() == NULL ||
-        (flags & (MSG_DONTWAIT | MSG_PEEK)) != 0 || m->msg_controllen != 0)
+        (flags & (MSG_DONTWAIT | MSG_PEEK)) != 0 || m->msg_controllen != 0 ||
+        sys_has_lowat(fd)) /* the kernel has waited for all */
         return r;
     size_t all = bytes_of(m);
     return (size_t)r < all && is_stream(fd) ? finish(fd, m, flags, false, all, r) : r;

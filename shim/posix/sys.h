@@ -81,6 +81,10 @@ long sys_wait(struct sys_op *op, const size_t *progress);
 
 bool sys_nonblocking(int fd); /* has the program set O_NONBLOCK? */
 
+/* sys_note_lowat - the program sets a SO_RCVLOWAT.  sys_has_lowat - has FD one above 1? */
+void sys_note_lowat(void);
+bool sys_has_lowat(int fd);
+
 /* sys_wait_dup - for calls that have no variant that does not sleep: waits until OP's
  * descriptor is ready and returns a private duplicate of it, to be given to the call and
  * closed, or as sys_wait.  OP's try and arg are not used. */
