@@ -465,6 +465,39 @@ _thread_db_rtld_global__dl_stack_user 128 1 8
 END
 }
 
+# --- files and descriptors ----------------------------------------------------------------
+
+# Of 50 file calls that block, as many as allowed have a kernel thread; the others their turn.
+t_file_calls()
+{
+    build filecalls filecalls.c || bad "does not build"
+    preloaded GSHIM_MAXPROCS=2 GSHIM_MAXFILECALLS=3 "$bin/filecalls" 50 4 16
+    must 0 $'few\n0 wrong'
+    preloaded GSHIM_MAXPROCS=1 GSHIM_MAXFILECALLS=1 "$bin/filecalls" 50 2 14
+    must 0 $'few\n0 wrong'
+    preloaded GSHIM_MAXPROCS=2 GSHIM_MAXFILECALLS=100 "$bin/filecalls" 50 50 100
+    must 0 $'few\n0 wrong'
+    stderr_lines 0
+}
+
+# The poller takes no descriptor of the program: all calls block a kernel thread, and are right.
+t_poller_refuses()
+{
+    local how p err program
+    build deny deny.c || bad "does not build"
+    run "$bin/deny" ENOSPC true
+    [ "$rc" = 0 ] || { skip "no seccomp here"; return; }
+    for program in io_rw io_sock io_change io_more; do
+        for how in '1 ENOSPC' '2 ENOMEM'; do
+            read -r p err <<< "$how"
+            preloaded GSHIM_MAXPROCS="$p" "$bin/deny" "$err" \
+                "${bin%/env}/conform/$program"
+            [ "$rc" = 0 ] || bad "$program, $how: status $rc: $(< "$tmp/out")"
+            stderr_lines 0
+        done
+    done
+}
+
 # --- all of them ------------------------------------------------------------------------
 
 build probe probe.c || exit 1
