@@ -9,7 +9,8 @@
  *
  *   wake        all of that
  *   wake @run   one measurement: prints p99 in us, and the ratio in thousandths
- *   wake @chain the same for a wake-up by another thread (a semaphore), made by a spinner */
+ *   wake @chain the same for a wake-up by another thread (a semaphore), made by a spinner
+ *   wake @io    the same for a message from another process, through a pipe */
 
 #include "compat-tests/stress/stress.h"
 
@@ -23,6 +24,7 @@ static const double RUN_S = 2;
 static volatile bool enough;
 static volatile unsigned long count[SPINNERS][16];
 static sem_t sem;
+static int messages;
 static _Atomic int64_t posted_ns;
 
 static void *spinner(void *arg)
@@ -72,19 +74,52 @@ static int64_t late_by_post(void)
     return stress_now_ns() - posted_ns;
 }
 
-static int measure(bool chain)
+/* Another process writes down the time each 2 ms, until nobody reads any more. */
+static void start_messages(void)
 {
+    int p[2];
+
+    OKSYS(pipe(p));
+    messages = p[0];
+    pid_t pid = fork();
+    OKSYS(pid);
+    if (pid != 0) {
+        OKSYS(close(p[1]));
+        return;
+    }
+    close(p[0]);
+    for (int64_t now;;) {
+        stress_sleep_ns(2000000);
+        now = stress_now_ns();
+        if (write(p[1], &now, sizeof(now)) != sizeof(now))
+            _exit(0);
+    }
+}
+
+static int64_t late_by_message(void)
+{
+    int64_t sent;
+
+    CHECK(read(messages, &sent, sizeof(sent)) == sizeof(sent), "read");
+    return stress_now_ns() - sent;
+}
+
+static int measure(const char *mode)
+{
+    bool chain = strcmp(mode, "@chain") == 0, io = strcmp(mode, "@io") == 0;
     static int64_t late[SAMPLES];
     pthread_t t[SPINNERS];
     unsigned long low = ~0ul, high = 0;
     int n = 0;
 
     OKSYS(sem_init(&sem, 0, 0));
+    if (io)
+        start_messages();
     for (long i = 0; i < SPINNERS; i++)
         stress_create(&t[i], chain && i == 0 ? poster : spinner, (void *)i);
     int64_t end = stress_now_ns() + (int64_t)(RUN_S * 1e9);
     while (stress_now_ns() < end && n < SAMPLES)
-        late[n++] = chain ? late_by_post() : late_by_sleep();
+        late[n++] = chain ? late_by_post() : io ? late_by_message() : late_by_sleep();
     enough = true;
     for (long i = 0; i < SPINNERS; i++) {
         stress_join(t[i], (void *)i);
@@ -137,9 +172,10 @@ int main(int argc, char **argv)
     const char *none[] = {argv[0], "20", NULL};
 
     if (argc > 1 && argv[1][0] == '@')
-        return measure(strcmp(argv[1], "@chain") == 0);
+        return measure(argv[1]);
     stress_begin("wake", 2, (char **)none);
     judge(argv[0], "@run");
     judge(argv[0], "@chain");
+    judge(argv[0], "@io");
     return stress_end("in time, and fair");
 }
