@@ -17,7 +17,8 @@
  *   to wait: load count; try; link under the slot's lock; if the count has changed, try again
  *   to wake: fetch the event; under the lock count, and mark who is linked
  * Data that came after the try is an event that is counted after the load, or marks the node.
- * What a waiter leaves behind that was woken alone, netpoll.c tells to the next one.
+ * What a waiter leaves behind that was woken alone, netpoll.c tells to the next one.  The model
+ * is nettrust.pml.
  * Registrations to write are added at the first wait for that.  A socket whose events find
  * nobody waiting again and again (one thread reads what never runs dry) goes back to one-shot
  * for a while: each such event would wake an idle M.
