@@ -279,8 +279,8 @@ static bool enqueue(struct park_waiter *w, struct park_op *op)
 {
     uintptr_t key = (uintptr_t)op->key;
     struct bucket *b = lock_bucket(key);
-    bool go = op->again ? op->table == ld_rlx(&table) && op->requeued == b->requeued
-                        : op->validate(op->arg);
+    bool go = !op->again || (op->table == ld_rlx(&table) && op->requeued == b->requeued);
+    go = go && op->validate(op->arg);
     if (go) {
         op->table = ld_rlx(&table);
         op->requeued = b->requeued;

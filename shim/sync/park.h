@@ -31,9 +31,9 @@ struct park_op {
     uint8_t ended_by; /* PARK_BY_*: what else ends the wait, with EINTR or ECANCELED */
     uint64_t since; /* out: TSC at the first wait with this op, kept over further ones, so
                           * that whoever loses a race for a lock again and again grows old */
-    /* Set after a wait that ended with EINTR: go on with it.  validate and before_sleep are not
-     * called, and the object behind KEY may be gone: then, EAGAIN, somebody has requeued waiters
-     * of KEY, or of one like it, since the wait began.  See cond.c. */
+    /* Set after a wait that ended with EINTR: go on with it.  before_sleep is not called.  Refused
+     * with EAGAIN, the object behind KEY not touched, if somebody has requeued waiters of KEY, or
+     * of one like it, since the wait began.  See cond.c. */
     bool again;
     const void *table; /* in and out, for AGAIN */
     uint32_t requeued;
