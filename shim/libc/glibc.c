@@ -12,6 +12,9 @@
  * nptl/allocatestack.c): self pointers, stack and pointer guard, multiple_threads, tid,
  * robust list head linked to itself, specific[0], setxid state, __resp, ctype tables, and
  * an rseq area that says "not registered" (sched_getcpu would believe CPU 0 otherwise).
+ * The guard word of -fsplit-stack code (ARCH_TCB_SPLIT_GUARD) is tcbhead_t's __private_ss on
+ * x86-64 (sysdeps/x86_64/nptl/tls.h): reserved for compilers, zero in a new thread, and never
+ * read or written by libc itself.
  */
 #include "shim/libc/glibc.h"
 
