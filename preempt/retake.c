@@ -21,6 +21,9 @@
  * moved since the last look, and if it has, the next look tells.  Only one that runs is asked:
  * a signal would end the call in which another one sleeps.
  *
+ * A look that finds a G beyond half its tick asks at once, so that all Ps of hogs come to be due
+ * at the same time: then one look every 10 ms does for all of them.
+ *
  * How long a G has run is told by the M's time stamp of the last switch, and sysmon learns the
  * rate of that counter as time goes by.  Rejected: counting from the look at which sysmon saw
  * a new schedtick, as Go does: up to twice the tick.
@@ -200,7 +203,7 @@ static void retake_user(struct p *pp, struct m *mp, int64_t now)
         take_user(pp, mp);
     else if (used < 0)
         look.took = true; /* look again soon: does it block? */
-    else if (ran < due)
+    else if (ran < due - TICK_NS / 2)
         see_within(now + due - ran);
     else if (t->strikes++ < STRIKES)
         ask(pp, mp);

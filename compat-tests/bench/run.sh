@@ -45,7 +45,7 @@ values=$work/values
 # --- build ---
 
 mkdir -p "$BIN"
-for program in bench echo calls; do
+for program in bench echo calls preempt; do
     [ ! "$BIN/$program" -nt "$DIR/$program.c" ] || continue
     "${CC:-cc}" -std=gnu11 -O2 -Wall -Wextra "-I$DIR/../.." -pthread -o "$BIN/$program" \
         "$DIR/$program.c" || exit 1
@@ -77,7 +77,7 @@ one()
     done
     shift
     case $1 in
-    echo | calls) # programs of their own
+    echo | calls | preempt) # programs of their own
         program=$1
         shift
         ;;
@@ -140,6 +140,7 @@ parked()
     done
 }
 
+cpu=$(taskset -cp $$ | sed 's/.*: *\([0-9]*\).*/\1/')
 for rep in $(seq "$REPS"); do
     [ ! -t 2 ] || printf 'bench: repetition %s of %s\r' "$rep" "$REPS" >&2
     for name in create_join create_batch yield sem locked cond mutex hot sleeper; do
@@ -150,7 +151,6 @@ for rep in $(seq "$REPS"); do
         case $name in
         yield)
             # On one CPU every yield is a switch; the default has a CPU for each thread.
-            cpu=$(taskset -cp $$ | sed 's/.*: *\([0-9]*\).*/\1/')
             for impl in gshim nptl go; do
                 one "$impl" _1cpu taskset -c "$cpu" -- "$name"
             done
@@ -165,6 +165,14 @@ for rep in $(seq "$REPS"); do
     if wanted calls; then
         one gshim "" -- calls
         one nptl "" -- calls
+    fi
+    if wanted preempt; then
+        # One at a time runs: on one P, or on one CPU.
+        one gshim "" env GSHIM_MAXPROCS=1 -- preempt turns
+        one nptl "" taskset -c "$cpu" -- preempt turns
+        for what in idle busy stop; do
+            one gshim "" -- preempt "$what"
+        done
     fi
     if wanted echo; then
         for impl in gshim nptl go; do
@@ -219,6 +227,11 @@ parked_all_1000000|all-in, 1 M|KB|1|9 KB
 parked_live_1000000|most threads that lived at once||1|1 M
 sleeper_p50|1 ms sleeper, 4 hogs: late, p50|us|1|60 us
 sleeper_p99|1 ms sleeper, 4 hogs: late, p99|us|1|600 us
+turns|a busy thread gives way to another|us|1000|2 us
+monitor_idle|CPU share of sysmon, all asleep|%|1|0.5 %
+monitor_busy|CPU share of sysmon, 2 hogs per CPU|%|1|0.5 %
+stop_p50|stopping the world, 4 hogs: p50|us|1000|
+stop_p99|stopping the world, 4 hogs: p99|us|1000|
 echo_500|echo, 500 connections, per message|us|1000|NPTL / 2
 echo_cpu_500|the same, CPU time|us|1000|
 echo_10000|echo, 10,000 connections|us|1000|NPTL / 1.5
