@@ -65,7 +65,8 @@ static uint64_t get(struct in *in, size_t n)
     return v;
 }
 
-static uint64_t get_uleb(struct in *in)
+/* A number in groups of seven bits; a signed one has its sign in the last group's highest. */
+static uint64_t get_leb(struct in *in, bool is_signed)
 {
     uint64_t v = 0, b;
     unsigned shift = 0;
@@ -75,22 +76,19 @@ static uint64_t get_uleb(struct in *in)
             v |= (b & 0x7f) << shift;
         shift += 7;
     } while ((b & 0x80) != 0 && !in->bad);
+    if (is_signed && shift < 64 && (b & 0x40) != 0)
+        v |= ~0ull << shift;
     return v;
+}
+
+static uint64_t get_uleb(struct in *in)
+{
+    return get_leb(in, false);
 }
 
 static int64_t get_sleb(struct in *in)
 {
-    uint64_t v = 0, b;
-    unsigned shift = 0;
-    do {
-        b = get(in, 1);
-        if (shift < 64)
-            v |= (b & 0x7f) << shift;
-        shift += 7;
-    } while ((b & 0x80) != 0 && !in->bad);
-    if (shift < 64 && (b & 0x40) != 0)
-        v |= ~0ull << shift;
-    return (int64_t)v;
+    return (int64_t)get_leb(in, true);
 }
 
 /* An address in one of the encodings DW_EH_PE_*; DATA is what datarel counts from. */
