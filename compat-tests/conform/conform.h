@@ -238,6 +238,25 @@ static inline void await_at_least(const int *flag, int value)
         sleep_ms(1);
 }
 
+/* ---- signals -------------------------------------------------------------------------- */
+
+static inline sigset_t set_of(int sig)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, sig);
+    return set;
+}
+
+/* mask_signal - block or unblock SIG for the calling thread. */
+static inline void mask_signal(int how, int sig)
+{
+    sigset_t set = set_of(sig);
+
+    CHECK_EQ(pthread_sigmask(how, &set, NULL), 0);
+}
+
 /* ---- threads, processes, shared memory --------------------------------------------- */
 
 static inline pthread_t spawn(void *(*fn)(void *), void *arg)

@@ -28,22 +28,6 @@ static void install(int sig)
     CHECK_EQ(sigaction(sig, &sa, NULL), 0);
 }
 
-static sigset_t set_of(int sig)
-{
-    sigset_t set;
-
-    sigemptyset(&set);
-    sigaddset(&set, sig);
-    return set;
-}
-
-static void change(int how, int sig)
-{
-    sigset_t set = set_of(sig);
-
-    CHECK_EQ(pthread_sigmask(how, &set, NULL), 0);
-}
-
 static bool pending(int sig)
 {
     sigset_t set;
@@ -63,12 +47,12 @@ static void *parked(void *arg)
     struct peer *p = arg;
 
     if (p->block)
-        change(SIG_BLOCK, p->block);
+        mask_signal(SIG_BLOCK, p->block);
     set(&p->ready, 1);
     while (sem_wait(&p->wait) != 0)
         CHECK_EQ(errno, EINTR);
     if (p->open_later)
-        change(SIG_UNBLOCK, p->open_later);
+        mask_signal(SIG_UNBLOCK, p->open_later);
     return (void *)(intptr_t)calls;
 }
 
@@ -134,7 +118,7 @@ TEST(goes_to_the_one_that_does_not_block_it)
     install(SIGUSR1);
     set(&handled, 0);
     taker = park(&open);
-    change(SIG_BLOCK, SIGUSR1);
+    mask_signal(SIG_BLOCK, SIGUSR1);
     for (int i = 0; i < 3; i++)
         t[i] = park(&a[i]);
     pid_t pid = start_child(send_one, &o);
@@ -148,7 +132,7 @@ TEST(goes_to_the_one_that_does_not_block_it)
     CHECK_EQ(let_go(&open, taker), 2);
     for (int i = 0; i < 3; i++)
         CHECK_EQ(let_go(&a[i], t[i]), 0);
-    change(SIG_UNBLOCK, SIGUSR1);
+    mask_signal(SIG_UNBLOCK, SIGUSR1);
     CHECK_EQ(get(&handled), 2);
 }
 
@@ -158,7 +142,7 @@ TEST(stays_pending_while_all_block_it)
     pthread_t t[3];
 
     install(SIGUSR1);
-    change(SIG_BLOCK, SIGUSR1);
+    mask_signal(SIG_BLOCK, SIGUSR1);
     set(&handled, 0);
     for (int i = 0; i < 3; i++)
         t[i] = park(&a[i]);
@@ -172,7 +156,7 @@ TEST(stays_pending_while_all_block_it)
     CHECK(!pending(SIGUSR1));
     CHECK_EQ(let_go(&a[0], t[0]), 0);
     CHECK_EQ(let_go(&a[2], t[2]), 0);
-    change(SIG_UNBLOCK, SIGUSR1);
+    mask_signal(SIG_UNBLOCK, SIGUSR1);
     CHECK_EQ(get(&handled), 1);
 }
 
@@ -196,14 +180,14 @@ TEST(queued_in_order)
     for (int round = 0; round < 20; round++) {
         n_order = 0;
         pthread_t t = round % 2 ? park(&p) : 0;
-        change(SIG_BLOCK, SIGRTMIN + 1);
+        mask_signal(SIG_BLOCK, SIGRTMIN + 1);
         for (int i = 0; i < 30; i++) {
             v.sival_int = i;
             CHECK_EQ(sigqueue(getpid(), SIGRTMIN + 1, v), 0);
         }
         CHECK_EQ(n_order, 0);
         CHECK(pending(SIGRTMIN + 1));
-        change(SIG_UNBLOCK, SIGRTMIN + 1);
+        mask_signal(SIG_UNBLOCK, SIGRTMIN + 1);
         CHECK_EQ(n_order, 30); /* POSIX sigqueue: as many, in order */
         for (int i = 0; i < 30; i++)
             CHECK_EQ(order[i], i);
@@ -231,14 +215,14 @@ TEST(own_kill_is_delivered_before_it_returns)
     calls = 0;
     CHECK_EQ(kill(getpid(), SIGUSR1), 0); /* main: Linux prefers it */
     CHECK_EQ(calls, 1);
-    change(SIG_BLOCK, SIGUSR1);
+    mask_signal(SIG_BLOCK, SIGUSR1);
     struct peer p = {.block = SIGUSR1};
     pthread_t t = park(&p);
-    change(SIG_UNBLOCK, SIGUSR1);
+    mask_signal(SIG_UNBLOCK, SIGUSR1);
     pthread_t k;
     pthread_attr_t attr;
     /* POSIX kill: the caller, when it is the only one that does not block it */
-    change(SIG_BLOCK, SIGUSR1);
+    mask_signal(SIG_BLOCK, SIGUSR1);
     sigset_t empty;
     sigemptyset(&empty);
     pthread_attr_init(&attr);
@@ -246,7 +230,7 @@ TEST(own_kill_is_delivered_before_it_returns)
     CHECK_EQ(pthread_create(&k, &attr, kills, &sig), 0);
     CHECK_EQ((intptr_t)join(k), 1);
     let_go(&p, t);
-    change(SIG_UNBLOCK, SIGUSR1);
+    mask_signal(SIG_UNBLOCK, SIGUSR1);
     CHECK_EQ(kill(getpid(), 0), 0);
     CHECK_ERR(kill(getpid(), 1000), EINVAL);
 }
@@ -381,7 +365,7 @@ static void in_child(void *arg)
     CHECK(sa.sa_sigaction == note);
     CHECK(signal(SIGUSR2, SIG_DFL) != SIG_ERR); /* takes away a handler from before */
     install(SIGUSR2);
-    change(SIG_UNBLOCK, SIGUSR1);
+    mask_signal(SIG_UNBLOCK, SIGUSR1);
     calls = 0;
     CHECK_EQ(raise(SIGUSR1), 0);
     CHECK_EQ(kill(getpid(), SIGUSR1), 0);
@@ -396,8 +380,8 @@ static void in_child(void *arg)
 
 static void *forks(void *arg)
 {
-    change(SIG_BLOCK, SIGUSR1);
-    change(SIG_BLOCK, SIGUSR2);
+    mask_signal(SIG_BLOCK, SIGUSR1);
+    mask_signal(SIG_BLOCK, SIGUSR2);
     CHECK_EQ(pthread_kill(pthread_self(), SIGUSR1), 0);
     CHECK_EQ(kill(getpid(), SIGUSR2), 0);
     CHECK(pending(SIGUSR1));
@@ -410,10 +394,10 @@ TEST(fork_from_a_thread)
 {
     install(SIGUSR1);
     install(SIGUSR2);
-    change(SIG_BLOCK, SIGUSR2);
+    mask_signal(SIG_BLOCK, SIGUSR2);
     join(spawn(forks, NULL));
     CHECK(pending(SIGUSR2));
-    change(SIG_UNBLOCK, SIGUSR2);
+    mask_signal(SIG_UNBLOCK, SIGUSR2);
 }
 
 MODE(tells_inherited)
@@ -433,8 +417,8 @@ MODE(tells_inherited)
 
 static void *execs(void *arg)
 {
-    change(SIG_BLOCK, SIGHUP);
-    change(SIG_BLOCK, SIGURG);
+    mask_signal(SIG_BLOCK, SIGHUP);
+    mask_signal(SIG_BLOCK, SIGURG);
     CHECK_EQ(run_mode("tells_inherited", arg, 64), 0);
     return NULL;
 }

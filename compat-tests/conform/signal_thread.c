@@ -397,15 +397,6 @@ TEST(which_calls_fail)
 
 /* ---- pending ---------------------------------------------------------------------------------- */
 
-static sigset_t set_of(int sig)
-{
-    sigset_t set;
-
-    sigemptyset(&set);
-    sigaddset(&set, sig);
-    return set;
-}
-
 static bool pending(int sig)
 {
     sigset_t set;

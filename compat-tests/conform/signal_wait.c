@@ -20,22 +20,6 @@ static void install(int sig, int flags)
     CHECK_EQ(sigaction(sig, &sa, NULL), 0);
 }
 
-static sigset_t set_of(int sig)
-{
-    sigset_t set;
-
-    sigemptyset(&set);
-    sigaddset(&set, sig);
-    return set;
-}
-
-static void change(int how, int sig)
-{
-    sigset_t set = set_of(sig);
-
-    CHECK_EQ(pthread_sigmask(how, &set, NULL), 0);
-}
-
 /* ---- sigwait -------------------------------------------------------------------------------- */
 
 struct waiter {
@@ -56,8 +40,8 @@ static void *waits(void *arg)
 
 TEST(each_way_to_send)
 {
-    change(SIG_BLOCK, SIGUSR1);
-    change(SIG_BLOCK, SIGRTMIN);
+    mask_signal(SIG_BLOCK, SIGUSR1);
+    mask_signal(SIG_BLOCK, SIGRTMIN);
     for (int how = 0; how < 5; how++) {
         for (int early = 0; early < 2; early++) {
             struct waiter w = {0};
@@ -95,8 +79,8 @@ TEST(each_way_to_send)
             }
         }
     }
-    change(SIG_UNBLOCK, SIGUSR1);
-    change(SIG_UNBLOCK, SIGRTMIN);
+    mask_signal(SIG_UNBLOCK, SIGUSR1);
+    mask_signal(SIG_UNBLOCK, SIGRTMIN);
 }
 
 static int taken;
@@ -116,7 +100,7 @@ TEST(one_signal_one_taker)
 {
     pthread_t t[8];
 
-    change(SIG_BLOCK, SIGUSR2);
+    mask_signal(SIG_BLOCK, SIGUSR2);
     set(&taken, 0);
     for (size_t i = 0; i < COUNT_OF(t); i++)
         t[i] = spawn(takes_one, NULL);
@@ -128,7 +112,7 @@ TEST(one_signal_one_taker)
     }
     for (size_t i = 0; i < COUNT_OF(t); i++)
         join(t[i]);
-    change(SIG_UNBLOCK, SIGUSR2);
+    mask_signal(SIG_UNBLOCK, SIGUSR2);
 }
 
 TEST(values_in_order)
@@ -137,7 +121,7 @@ TEST(values_in_order)
     siginfo_t info;
     union sigval v;
 
-    change(SIG_BLOCK, SIGRTMIN + 2);
+    mask_signal(SIG_BLOCK, SIGRTMIN + 2);
     for (int i = 0; i < 10; i++) {
         v.sival_int = i;
         CHECK_EQ(sigqueue(getpid(), SIGRTMIN + 2, v), 0);
@@ -146,7 +130,7 @@ TEST(values_in_order)
         CHECK_EQ(sigwaitinfo(&mask, &info), SIGRTMIN + 2);
         CHECK_EQ(info.si_value.sival_int, i);
     }
-    change(SIG_UNBLOCK, SIGRTMIN + 2);
+    mask_signal(SIG_UNBLOCK, SIGRTMIN + 2);
 }
 
 TEST(time_limits)
@@ -155,7 +139,7 @@ TEST(time_limits)
     struct timespec zero = {0, 0}, some = {0, 20000000}, bad = {0, -1};
     int64_t before;
 
-    change(SIG_BLOCK, SIGUSR1);
+    mask_signal(SIG_BLOCK, SIGUSR1);
     CHECK_ERR(sigtimedwait(&mask, NULL, &zero), EAGAIN); /* POSIX */
     before = now_ns(CLOCK_MONOTONIC);
     CHECK_ERR(sigtimedwait(&mask, NULL, &some), EAGAIN);
@@ -165,7 +149,7 @@ TEST(time_limits)
     CHECK_EQ(sigtimedwait(&mask, NULL, &zero), SIGUSR1);
     CHECK_EQ(kill(getpid(), SIGUSR1), 0);
     CHECK_EQ(sigtimedwait(&mask, NULL, &zero), SIGUSR1);
-    change(SIG_UNBLOCK, SIGUSR1);
+    mask_signal(SIG_UNBLOCK, SIGUSR1);
 }
 
 static void *waits_interrupted(void *arg)
@@ -188,7 +172,7 @@ TEST(interrupted)
     struct waiter w = {0};
 
     install(SIGUSR2, SA_RESTART);
-    change(SIG_BLOCK, SIGUSR1);
+    mask_signal(SIG_BLOCK, SIGUSR1);
     set(&handled, 0);
     pthread_t t = spawn(waits_interrupted, &w);
     await_at_least(&w.ready, 1);
@@ -200,7 +184,7 @@ TEST(interrupted)
     await_at_least(&handled, 2);
     pthread_kill(t, SIGUSR1);
     join(t);
-    change(SIG_UNBLOCK, SIGUSR1);
+    mask_signal(SIG_UNBLOCK, SIGUSR1);
 }
 
 /* ---- sigsuspend -------------------------------------------------------------------------------- */
@@ -249,12 +233,12 @@ TEST(suspend_is_atomic)
     struct sigaction sa = {.sa_handler = count};
 
     CHECK_EQ(sigaction(SIGUSR1, &sa, NULL), 0);
-    change(SIG_BLOCK, SIGUSR1);
+    mask_signal(SIG_BLOCK, SIGUSR1);
     p[0].peer = spawn(plays, &p[0]);
     p[1].peer = spawn(plays, &p[1]);
     join(p[0].peer);
     join(p[1].peer);
-    change(SIG_UNBLOCK, SIGUSR1);
+    mask_signal(SIG_UNBLOCK, SIGUSR1);
 }
 
 static void *suspends(void *arg)
@@ -274,7 +258,7 @@ TEST(suspend_takes_what_was_pending)
     struct waiter w = {0};
 
     install(SIGUSR1, 0);
-    change(SIG_BLOCK, SIGUSR1);
+    mask_signal(SIG_BLOCK, SIGUSR1);
     CHECK_EQ(kill(getpid(), SIGUSR1), 0); /* in the process; nobody has it open */
     pthread_t t = spawn(suspends, &w);
     join(t);
@@ -288,7 +272,7 @@ TEST(suspend_takes_what_was_pending)
     settle();
     CHECK_EQ(kill(getpid(), SIGUSR1), 0);
     join(t);
-    change(SIG_UNBLOCK, SIGUSR1);
+    mask_signal(SIG_UNBLOCK, SIGUSR1);
 }
 
 static void *crowd(void *arg)
@@ -311,7 +295,7 @@ TEST(many_suspended)
 
     install(SIGUSR2, 0);
     sem_init(&s, 0, 0);
-    change(SIG_BLOCK, SIGUSR2);
+    mask_signal(SIG_BLOCK, SIGUSR2);
     for (size_t i = 0; i < COUNT_OF(t); i++)
         t[i] = spawn(crowd, &s);
     for (size_t i = 0; i < COUNT_OF(t); i++)
@@ -321,5 +305,5 @@ TEST(many_suspended)
         CHECK_EQ(pthread_kill(t[i], SIGUSR2), 0);
     for (size_t i = 0; i < COUNT_OF(t); i++)
         join(t[i]);
-    change(SIG_UNBLOCK, SIGUSR2);
+    mask_signal(SIG_UNBLOCK, SIGUSR2);
 }

@@ -10,15 +10,6 @@ static bool blocked(int sig)
     return sigismember(&set, sig) == 1;
 }
 
-static void change(int how, int sig)
-{
-    sigset_t set;
-
-    sigemptyset(&set);
-    sigaddset(&set, sig);
-    CHECK_EQ(pthread_sigmask(how, &set, NULL), 0);
-}
-
 static void *own_mask(void *arg)
 {
     int mine = (intptr_t)arg % 2 ? SIGUSR1 : SIGUSR2;
@@ -26,7 +17,7 @@ static void *own_mask(void *arg)
 
     CHECK(blocked(SIGTERM)); /* POSIX pthread_create: inherited from the creator */
     CHECK(!blocked(mine) && !blocked(other));
-    change(SIG_BLOCK, mine);
+    mask_signal(SIG_BLOCK, mine);
     for (int i = 0; i < 20; i++) {
         CHECK(blocked(mine) && !blocked(other)); /* POSIX: each thread has its own */
         if (i % 5 == 0)
@@ -34,7 +25,7 @@ static void *own_mask(void *arg)
         else
             sched_yield();
     }
-    change(SIG_UNBLOCK, SIGTERM);
+    mask_signal(SIG_UNBLOCK, SIGTERM);
     CHECK(!blocked(SIGTERM));
     return NULL;
 }
@@ -43,7 +34,7 @@ TEST(mask_is_per_thread)
 {
     pthread_t t[20];
 
-    change(SIG_BLOCK, SIGTERM);
+    mask_signal(SIG_BLOCK, SIGTERM);
     for (size_t i = 0; i < COUNT_OF(t); i++)
         t[i] = spawn(own_mask, (void *)i);
     for (size_t i = 0; i < COUNT_OF(t); i++)
@@ -51,7 +42,7 @@ TEST(mask_is_per_thread)
     CHECK(blocked(SIGTERM) && !blocked(SIGUSR1) && !blocked(SIGUSR2));
     for (size_t i = 0; i < COUNT_OF(t); i++)
         join(spawn(own_mask, (void *)i)); /* nothing is left from threads before */
-    change(SIG_UNBLOCK, SIGTERM);
+    mask_signal(SIG_UNBLOCK, SIGTERM);
 }
 
 static void *full_mask(void *arg)
