@@ -5,7 +5,8 @@
  *
  * Prints lines "name value unit" like bench.c. The loops are short and the least of many
  * is taken: on a machine with other work most are interrupted, few are not. SECONDS is how
- * long all loops go on together (default 2). "calls_ping" is a byte to another thread and one
+ * long all loops go on together (default 2). A thread waits while the calls "after" are made: in
+ * a process with several the kernel does more for each call. "calls_ping" is a byte to another thread and one
  * back over two pipes; "calls_accept" a connection that 16 threads make, and one accepts and
  * closes. */
 #define _GNU_SOURCE
@@ -22,7 +23,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { LOOP = 1000, BYTES = 16, CLIENTS = 16, CONNECTIONS = 100 };
+enum { LOOP = 1000, BYTES = 16, CLIENTS = 16, CONNECTIONS = 40, ROUNDS = 6 };
 
 static int pipe_fd[2], sock_fd[2], null_fd, file_fd, listen_fd;
 static struct sockaddr_in address;
@@ -153,16 +154,9 @@ static void *connects(void *arg)
     return arg;
 }
 
-static void accepts(void)
+static int64_t accept_round(void)
 {
     pthread_t t[CLIENTS];
-    socklen_t n = sizeof address;
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    listen_fd = socket(AF_INET, SOCK_STREAM, 0);
-    must(bind(listen_fd, (void *)&address, sizeof address) == 0, "bind");
-    must(listen(listen_fd, CLIENTS) == 0, "listen");
-    must(getsockname(listen_fd, (void *)&address, &n) == 0, "getsockname");
     int64_t took = now_ns();
     for (int i = 0; i < CLIENTS; i++)
         must(pthread_create(&t[i], NULL, connects, NULL) == 0, "pthread_create");
@@ -173,12 +167,31 @@ static void accepts(void)
     }
     for (int i = 0; i < CLIENTS; i++)
         pthread_join(t[i], NULL);
-    took = now_ns() - took;
-    report("accept", "", (double)took / (CLIENTS * CONNECTIONS));
+    return now_ns() - took;
 }
 
-static void *nothing(void *arg)
+static void accepts(void)
 {
+    socklen_t n = sizeof address;
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    listen_fd = socket(AF_INET, SOCK_STREAM, 0);
+    must(bind(listen_fd, (void *)&address, sizeof address) == 0, "bind");
+    must(listen(listen_fd, CLIENTS) == 0, "listen");
+    must(getsockname(listen_fd, (void *)&address, &n) == 0, "getsockname");
+    int64_t least = INT64_MAX;
+    for (int i = 0; i < ROUNDS; i++) {
+        int64_t took = accept_round();
+        least = took < least ? took : least;
+    }
+    report("accept", "", (double)least / (CLIENTS * CONNECTIONS));
+}
+
+/* The thread that exists while the calls are made. */
+static void *waits(void *arg)
+{
+    char c;
+    must(read(there[0], &c, 1) == 0, "read");
     return arg;
 }
 
@@ -191,9 +204,12 @@ int main(int argc, char **argv)
     must((null_fd = open("/dev/null", O_WRONLY)) >= 0, "/dev/null");
     must((file_fd = open(argv[0], O_RDONLY)) >= 0, argv[0]);
     all_kinds("_before", seconds / 3);
-    must(pthread_create(&t, NULL, nothing, NULL) == 0, "pthread_create");
-    pthread_join(t, NULL);
+    must(pipe(there) == 0, "pipe");
+    must(pthread_create(&t, NULL, waits, NULL) == 0, "pthread_create");
     all_kinds("_after", seconds / 3);
+    close(there[1]);
+    pthread_join(t, NULL);
+    close(there[0]);
     ping(seconds / 6);
     accepts();
     return 0;

@@ -243,3 +243,111 @@ TEST(splice_from_socket_to_socket)
     close(to[0]);
     close(to[1]);
 }
+
+/* --- a pipe that has always been ready ------------------------------------------------------- */
+
+enum { OFTEN = 100, MANY = 50 };
+
+static void ready_often(int p[2])
+{
+    char c = 'r';
+
+    CHECK_EQ(pipe(p), 0);
+    for (int i = 0; i < OFTEN; i++) {
+        CHECK_EQ(write(p[1], &c, 1), 1);
+        CHECK_EQ(read(p[0], &c, 1), 1);
+    }
+}
+
+static void *in_write_more(void *arg)
+{
+    struct call *c = arg;
+    static char data[BIG];
+
+    set(&c->begun, 1);
+    c->n = write(c->fd, data, sizeof(data));
+    set(&c->done, 1);
+    return NULL;
+}
+
+TEST(a_pipe_that_was_always_ready_is_waited_for)
+{
+    static struct call c[MANY];
+    static pthread_t t[MANY];
+    int p[MANY][2];
+
+    for (int i = 0; i < MANY; i++) {
+        ready_often(p[i]);
+        c[i].fd = p[i][0];
+        t[i] = spawn(in_read, &c[i]);
+    }
+    for (int i = 0; i < MANY; i++)
+        await_at_least(&c[i].begun, 1);
+    settle();
+    for (int i = MANY; i-- > 0;) {
+        CHECK_EQ(get(&c[i].done), 0);
+        CHECK_EQ(write(p[i][1], "abc", 3), 3);
+        join(t[i]);
+        CHECK_EQ(c[i].n, 3);
+        close(p[i][0]);
+        close(p[i][1]);
+    }
+}
+
+TEST(a_pipe_that_was_always_ready_takes_all_of_a_long_write)
+{
+    struct call c = {0};
+    int p[2];
+
+    ready_often(p);
+    c.fd = p[1];
+    pthread_t t = begin(in_write_more, &c);
+    static char in[1 << 16];
+    long sum = 0;
+    for (ssize_t r; sum < BIG && (r = read(p[0], in, sizeof(in))) > 0;)
+        sum += r;
+    CHECK_EQ(sum, BIG);
+    join(t);
+    CHECK_EQ(c.n, BIG);
+    close(p[0]);
+    close(p[1]);
+}
+
+TEST(a_thread_is_cancelled_in_a_pipe_that_was_always_ready)
+{
+    struct call c = {0};
+    void *result;
+    int p[2];
+
+    ready_often(p);
+    c.fd = p[0];
+    pthread_t t = begin(in_read, &c);
+    CHECK_EQ(pthread_cancel(t), 0);
+    CHECK_EQ(pthread_join(t, &result), 0);
+    CHECK(result == PTHREAD_CANCELED);
+    close(p[0]);
+    close(p[1]);
+}
+
+TEST(a_number_of_a_pipe_that_was_always_ready_becomes_another_file)
+{
+    struct call c = {0};
+    int p[2], s[2];
+    char byte;
+
+    ready_often(p);
+    inet_pair(s);
+    CHECK_EQ(dup2(s[0], p[0]), p[0]);
+    CHECK_EQ(send(s[1], "s", 1, 0), 1);
+    CHECK_EQ(read(p[0], &byte, 1), 1);
+    CHECK_EQ(byte, 's');
+    c.fd = p[0];
+    pthread_t t = begin(in_read, &c);
+    CHECK_EQ(send(s[1], "s", 1, 0), 1);
+    join(t);
+    CHECK_EQ(c.n, 1);
+    close(p[0]);
+    close(p[1]);
+    close(s[0]);
+    close(s[1]);
+}

@@ -56,16 +56,19 @@ static long call_foreign(unsigned flags, long nr, const long *a)
     return r;
 }
 
-/* in_call is set before the word is looked at, with the CAS of rt_block_begin between as the
- * fence [C2]; a handler of the program that makes such calls itself leaves it as it was. */
-static long call_one(struct g *gp, unsigned flags, long nr, const long *a)
+/* in_call is set before the word is looked at, with a fence or the CAS of rt_block_begin
+ * between [C2]; a handler of the program that makes such calls itself leaves it as it was. */
+static inline long call_one(struct g *gp, unsigned flags, long nr, const long *a)
 {
     long r;
     uint32_t before = gp->in_call;
     if ((flags & BLOCK_CANCEL) != 0)
         st_rlx(&gp->in_call, CALL_KERNEL);
     gp->call_nr = (int16_t)nr;
-    rt_block_begin((flags & BLOCK_LONG) != 0);
+    if ((flags & BLOCK_BRIEF) != 0)
+        fence_sc(); /* MO: [C2] "in_call; fence; load word" */
+    else
+        rt_block_begin((flags & BLOCK_LONG) != 0);
     if ((flags & BLOCK_LOOK) != 0 && signal_has_come(gp))
         r = -EINTR;
     else if ((flags & BLOCK_CANCEL) != 0)
@@ -73,8 +76,30 @@ static long call_one(struct g *gp, unsigned flags, long nr, const long *a)
                             libc_cancel_set, nr, a);
     else
         r = arch_syscall6(nr, a[0], a[1], a[2], a[3], a[4], a[5]);
-    rt_block_end();
+    if ((flags & BLOCK_BRIEF) == 0)
+        rt_block_end();
     st_rlx(&gp->in_call, before);
+    return r;
+}
+
+/* R came of the first call: not made, for a cancellation, or interrupted. */
+static __attribute__((noinline)) long call_again(struct g *gp, unsigned flags, long nr,
+                                                 const long *a, uint32_t ran, long r)
+{
+    while (r == ARCH_CP_CANCELED || r == -EINTR) {
+        if (r == ARCH_CP_CANCELED) {
+            block_act();
+        } else {
+            if (ld_rlx(&gp->sig_ran) != ran)
+                return r;
+            if ((flags & BLOCK_CANCEL) != 0 && libc_cancel_pending(gp->tcb))
+                block_act();
+            if ((flags & BLOCK_ONCE) != 0)
+                return -ERESTART;
+        }
+        ran = ld_rlx(&gp->sig_ran);
+        r = call_one(gp, flags, nr, a);
+    }
     return r;
 }
 
@@ -82,22 +107,13 @@ long block_call(unsigned flags, long nr, long a, long b, long c, long d, long e,
 {
     const long args[6] = {a, b, c, d, e, f};
     struct g *gp = rt_self();
-    if (gp == NULL)
+    if (unlikely(gp == NULL))
         return call_foreign(flags, nr, args);
-    for (;;) {
-        uint32_t ran = ld_rlx(&gp->sig_ran);
-        long r = call_one(gp, flags, nr, args);
-        if (r == ARCH_CP_CANCELED) {
-            block_act();
-            continue;
-        }
-        if (r != -EINTR || ld_rlx(&gp->sig_ran) != ran)
-            return r;
-        if ((flags & BLOCK_CANCEL) != 0 && libc_cancel_pending(gp->tcb))
-            block_act();
-        if ((flags & BLOCK_ONCE) != 0)
-            return -ERESTART;
-    }
+    uint32_t ran = ld_rlx(&gp->sig_ran);
+    long r = call_one(gp, flags, nr, args);
+    if (likely(r != ARCH_CP_CANCELED && r != -EINTR))
+        return r;
+    return call_again(gp, flags, nr, args, ran, r);
 }
 
 /* --- the kick ---------------------------------------------------------------------------- */

@@ -124,36 +124,39 @@ EXPORT int socket(int domain, int type, int protocol)
 {
     SYS_PASS(socket, domain, type, protocol);
     long r = SYS(SYS_socket, domain, type, protocol);
+    bool inet = (domain == AF_INET || domain == AF_INET6) &&
+                (type & ~(SOCK_NONBLOCK | SOCK_CLOEXEC)) == SOCK_STREAM;
     if (r >= 0)
-        net_sole((int)r);
+        net_sole((int)r, ((type & SOCK_NONBLOCK) != 0 ? 0 : NET_PLAIN_ONE) |
+                             (inet ? NET_INET : 0));
     return (int)sys_ret(r);
 }
 
-static long new_pair(long r, const int fd[2])
+static long new_pair(long r, const int fd[2], bool nonblocking)
 {
-    if (r == 0) {
-        net_sole(fd[0]);
-        net_sole(fd[1]);
-    }
+    if (r == 0)
+        for (int i = 0; i < 2; i++)
+            net_sole(fd[i], nonblocking ? 0 : NET_PLAIN_ONE);
     return r;
 }
 
 EXPORT int socketpair(int domain, int type, int protocol, int fd[2])
 {
     SYS_PASS(socketpair, domain, type, protocol, fd);
-    return (int)sys_ret(new_pair(SYS(SYS_socketpair, domain, type, protocol, fd), fd));
+    return (int)sys_ret(new_pair(SYS(SYS_socketpair, domain, type, protocol, fd), fd,
+                                 type & SOCK_NONBLOCK));
 }
 
 EXPORT int pipe2(int fd[2], int flags)
 {
     SYS_PASS(pipe2, fd, flags);
-    return (int)sys_ret(new_pair(SYS(SYS_pipe2, fd, flags), fd));
+    return (int)sys_ret(new_pair(SYS(SYS_pipe2, fd, flags), fd, flags & O_NONBLOCK));
 }
 
 EXPORT int pipe(int fd[2])
 {
     SYS_PASS(pipe, fd);
-    return (int)sys_ret(new_pair(SYS(SYS_pipe2, fd, 0), fd));
+    return (int)sys_ret(new_pair(SYS(SYS_pipe2, fd, 0), fd, false));
 }
 
 /* --- what changes them, or how they end --------------------------------------------------- */

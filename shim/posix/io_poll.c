@@ -139,6 +139,10 @@ static int poll_any(struct pollfd *fds, nfds_t n, const struct timespec *t,
 EXPORT int poll(struct pollfd *fds, nfds_t n, int timeout_ms)
 {
     SYS_PASS(poll, fds, n, timeout_ms);
+#ifdef SYS_poll
+    if (rt_self() == NULL)
+        return (int)sys_ret(BLOCK(BLOCK_CANCEL, SYS_poll, fds, n, timeout_ms));
+#endif
     return poll_any(fds, n, NULL, from_ms(timeout_ms), NULL);
 }
 

@@ -10,7 +10,12 @@
  *           regular file (lseek succeeds) is completed
  *   file    right for everything, only that it blocks a kernel thread; looked at again after
  *           a call that took long
- *   memory  as file: /dev/null and its like
+ *   memory  as file: /dev/zero and its like
+ *   null    it never waits, so nobody needs to know of the call
+ * A vector costs the kernel a quarter more than the plain read or write of a pipe does, and there
+ * is no other way not to sleep.  So a pipe that was found ready READY_ROW times in a row is
+ * used by the plain call, as one that may block, while that can be afforded (rt_may_risk); the
+ * first such call that loses its P to others begins the row anew.
  * Writing goes on after part was written, as it does in the kernel on a descriptor that
  * blocks; reading returns what there is.
  */
@@ -21,9 +26,12 @@
 #include "shim/posix/sys.h"
 #include "shim/rt/netpoll.h"
 
-enum { UNKNOWN, SOCKET, NOWAIT, FIFO, ASK, REGULAR, MEMORY, KIND = 7 };
+enum { UNKNOWN, SOCKET, NOWAIT, FIFO, ASK, REGULAR, MEMORY, NOTHING, KIND = 7 };
 enum { ASK_TO_WRITE = 8 }; /* in the hint: RWF_NOWAIT serves for reading only (eventfd) */
-enum { MEMORY_MAJOR = 1 }; /* /dev/null, zero, full, urandom, ... */
+enum { MEMORY_MAJOR = 1, NULL_MINOR = 3 }; /* /dev/null, zero, full, urandom, ... */
+enum {
+    READY_ROW = 16
+}; /* a pipe that somebody waits for now and then does not get there */
 
 static uint8_t kind_by_fstat(int fd)
 {
@@ -35,22 +43,34 @@ static uint8_t kind_by_fstat(int fd)
     if (S_ISFIFO(st.st_mode))
         return FIFO;
     if (S_ISCHR(st.st_mode) && major(st.st_rdev) == MEMORY_MAJOR)
-        return MEMORY;
+        return minor(st.st_rdev) == NULL_MINOR ? NOTHING : MEMORY;
     bool file = S_ISREG(st.st_mode) || S_ISDIR(st.st_mode) || S_ISBLK(st.st_mode);
     return file ? REGULAR : NOWAIT;
 }
 
 static uint8_t kind_of(int fd, bool writing)
 {
-    uint8_t *hint = net_hint(fd), kind = ld_rlx(hint);
+    struct net_hint *hint = net_hint(fd);
+    uint8_t kind = ld_rlx(&hint->kind);
     if (unlikely(kind == UNKNOWN)) {
         int saved = errno;
         kind = kind_by_fstat(fd);
         errno = saved;
         if (fd >= 0)
-            st_rlx(hint, kind);
+            st_rlx(&hint->kind, kind);
     }
     return writing && (kind & ASK_TO_WRITE) != 0 ? ASK : kind & KIND;
+}
+
+/* A pipe was found ready, or not. */
+static void note_ready(int fd, bool was_ready)
+{
+    struct net_hint *hint = net_hint(fd);
+    uint8_t row = ld_rlx(&hint->row);
+    if (!was_ready)
+        st_rlx(&hint->row, 0);
+    else if (row < READY_ROW)
+        st_rlx(&hint->row, (uint8_t)(row + 1));
 }
 
 /* --- one vector, advanced ------------------------------------------------------------------ */
@@ -137,15 +157,33 @@ static long try_rw(void *arg, int fd)
 
 static long plain(int fd, long nr, const long a[6])
 {
-    uint8_t *hint = net_hint(fd);
+    struct net_hint *hint = net_hint(fd);
     long r;
-    if (ld_rlx(hint) == REGULAR)
+    if (ld_rlx(&hint->kind) == REGULAR)
         r = sys_file_call(BLOCK_CANCEL, nr, a);
     else
         r = block_call(BLOCK_CANCEL, nr, a[0], a[1], a[2], a[3], a[4], a[5]);
     if (unlikely(rt_self()->call_lost))
-        st_rlx(hint, UNKNOWN);
+        st_rlx(&hint->kind, UNKNOWN);
     return r;
+}
+
+/* What needs one look and one system call, on a G.  False: to be made another way. */
+static inline bool straight(int fd, long nr, const void *buf, size_t n, long *r)
+{
+    struct g *gp = rt_self();
+    struct net_hint *hint = net_hint(fd);
+    uint8_t kind = ld_rlx(&hint->kind);
+    if (kind == NOTHING) {
+        *r = BLOCK(BLOCK_CANCEL | BLOCK_BRIEF, nr, fd, buf, n);
+        return true;
+    }
+    if (ld_rlx(&hint->row) < READY_ROW || !rt_may_risk(gp))
+        return false;
+    *r = BLOCK(BLOCK_CANCEL, nr, fd, buf, n);
+    if (unlikely(gp->call_lost))
+        st_rlx(&hint->row, 0);
+    return true;
 }
 
 /* Goes on in the kernel with what is left, for a descriptor that cannot be waited for. */
@@ -173,7 +211,7 @@ static long complete(int fd, struct rw *o, long r, long nr, const long a[6])
         all += o->v[i].iov_len;
     if ((size_t)r == all || SYS(SYS_lseek, fd, 0, SEEK_CUR) < 0)
         return r;
-    st_rlx(net_hint(fd), UNKNOWN);
+    st_rlx(&net_hint(fd)->kind, UNKNOWN);
     if (kind_of(fd, false) < REGULAR)
         return r;
     advance(o, (size_t)r);
@@ -207,9 +245,9 @@ static bool wrong_kind(int fd, const struct rw *o, long r)
     if (o->done != 0 || (r != -ENOTSOCK && r != -EOPNOTSUPP && r != -ENOSYS) ||
         (r == -EOPNOTSUPP && o->kind == SOCKET)) /* a socket's own answer */
         return false;
-    st_rlx(net_hint(fd), o->kind == SOCKET ? UNKNOWN
-                         : o->writing      ? NOWAIT | ASK_TO_WRITE
-                                           : ASK);
+    st_rlx(&net_hint(fd)->kind, o->kind == SOCKET ? UNKNOWN
+                                : o->writing      ? NOWAIT | ASK_TO_WRITE
+                                                  : ASK);
     return true;
 }
 
@@ -222,6 +260,8 @@ static long rw_once(int fd, struct rw *o, long nr, const long a[6], bool *again)
         return sys_ready_call(fd, o->writing ? OS_IO_OUT : OS_IO_IN, 0, nr, a);
     o->seen = net_seen(fd, events_of(o));
     long r = try_rw(o, fd);
+    if (o->kind == FIFO)
+        note_ready(fd, r != -EAGAIN);
     if (r == -EAGAIN)
         r = would_block(fd, o, nr, a);
     if (unlikely(r < 0) && wrong_kind(fd, o, r)) {
@@ -271,6 +311,11 @@ long io_writev(int fd, const struct iovec *v, int n, long nr, const long a[6])
 EXPORT ssize_t read(int fd, void *buf, size_t n)
 {
     SYS_PASS(read, fd, buf, n);
+    long r;
+    if (rt_self() == NULL)
+        return sys_ret(BLOCK(BLOCK_CANCEL, SYS_read, fd, buf, n));
+    if (straight(fd, SYS_read, buf, n, &r))
+        return sys_ret(r);
     struct iovec v = {buf, n};
     return sys_ret(io_readv(fd, &v, 1, SYS_read, (long[6]){fd, (long)buf, (long)n}));
 }
@@ -278,6 +323,11 @@ EXPORT ssize_t read(int fd, void *buf, size_t n)
 EXPORT ssize_t write(int fd, const void *buf, size_t n)
 {
     SYS_PASS(write, fd, buf, n);
+    long r;
+    if (rt_self() == NULL)
+        return sys_ret(BLOCK(BLOCK_CANCEL, SYS_write, fd, buf, n));
+    if (straight(fd, SYS_write, buf, n, &r))
+        return sys_ret(r);
     struct iovec v = {(void *)(uintptr_t)buf, n};
     return sys_ret(io_writev(fd, &v, 1, SYS_write, (long[6]){fd, (long)buf, (long)n}));
 }

@@ -17,6 +17,7 @@
 #include "shim/rt/rt.h"
 
 enum { CALLS = 512, SHORT_ROW = 4 };
+enum { RISKED_MS = 2 }; /* kernel threads beyond one for each P, in rt_may_risk */
 static const uint64_t SHORT_CYCLES =
     50000; /* TSC ticks: what handing on a P costs, and back */
 
@@ -40,7 +41,7 @@ static void learn(struct g *gp, bool was_short)
 /* A signal that is on its way would interrupt the call.  "P given up; fence; load pending"
  * here, "store pending; fence; load owner" in preempt_request [V2].  It cannot be long: the
  * sender stands between two instructions, and no M blocks the signal. */
-static void let_request_arrive(struct m *mp)
+static __attribute__((noinline)) void let_request_arrive(struct m *mp)
 {
     fence_sc(); /* MO: [V2] */
     for (int i = 0; unlikely(ld_rlx(&mp->preempt_pending) != 0) && i < 1000; i++)
@@ -62,8 +63,15 @@ static void give_up_p(struct g *gp, struct p *pp, bool is_long)
         rt_sysmon_kick();
 }
 
+/* No G waits in PP's queue.  Exact when PP is the caller's, which alone puts Gs there; if it is not
+ * any more, the CAS in mark_p fails and what the queue looks like does not matter. */
+static inline bool own_queue_empty(const struct p *pp)
+{
+    return ld_rlx(&pp->runnext) == NULL && ld_rlx(&pp->head) == ld_rlx(&pp->tail);
+}
+
 /* The P stays and nothing else is to be done: from P_USER at once, with one CAS. */
-static bool mark_p(struct g *gp)
+static inline bool mark_p(struct g *gp)
 {
     gp->in_rt = 1;
     fence_sig(); /* from here on handlers are deferred, so gp->m cannot change */
@@ -71,8 +79,7 @@ static bool mark_p(struct g *gp)
     struct p *pp = mp->p;
     uintptr_t e = (uintptr_t)mp | P_USER;
     st_rlx(&gp->blocking, true);
-    /* If it is not our P any more, what its queue looks like does not matter. */
-    bool done = pp != NULL && runq_empty(pp) &&
+    bool done = pp != NULL && own_queue_empty(pp) &&
                 cas_sc(&pp->owner, &e, (uintptr_t)mp | P_SYSCALL); /* MO: [P1], [V2] */
     if (done)
         st_rlx(&pp->syscalltick, pp->syscalltick + 1);
@@ -86,19 +93,9 @@ static bool mark_p(struct g *gp)
     return done;
 }
 
-void rt_block_begin(bool is_long)
+static __attribute__((noinline)) void begin_slow(struct g *gp, bool is_long)
 {
-    struct g *gp = rt_self();
-    if (gp == NULL || gp->in_rt != 0)
-        return;
     struct rt_section s;
-    gp->handed_on = 0;
-    gp->call_lost = false;
-    if (!is_long && !tracing() && likely(mark_p(gp))) {
-        if (unlikely(ld_rlx(&gp->attention)))
-            rt_hooks->attention(gp);
-        return;
-    }
     rt_enter(&s);
     struct m *mp = gp->m;
     if (tracing())
@@ -109,9 +106,33 @@ void rt_block_begin(bool is_long)
     fence_sig();
     gp->in_rt = 0;
     let_request_arrive(mp);
+}
+
+void rt_block_begin(bool is_long)
+{
+    struct g *gp = rt_self();
+    if (gp == NULL || gp->in_rt != 0)
+        return;
+    gp->handed_on = 0;
+    gp->call_lost = false;
+    if (unlikely(is_long || tracing() || !mark_p(gp)))
+        begin_slow(gp, is_long);
     fence_sig();
     if (unlikely(ld_rlx(&gp->attention)))
         rt_hooks->attention(gp);
+}
+
+static __attribute__((noinline)) void end_slow(struct g *gp)
+{
+    struct rt_section s;
+    rt_enter(&s);
+    if (gp->handed_on != 0)
+        learn(gp, arch_cycles() - gp->handed_on < SHORT_CYCLES);
+    else if (gp->m->p == NULL)
+        learn(gp, false);
+    if (tracing())
+        trace_call_end(gp);
+    rt_exit(&s);
 }
 
 void rt_block_end(void)
@@ -127,13 +148,13 @@ void rt_block_end(void)
                !ld_rlx(&gp->attention) &&
                cas_acq(&pp->owner, &e, (uintptr_t)mp | P_USER))) /* MO: acquire <- [P1] */
         return;
-    struct rt_section s;
-    rt_enter(&s);
-    if (gp->handed_on != 0)
-        learn(gp, arch_cycles() - gp->handed_on < SHORT_CYCLES);
-    else if (mp->p == NULL)
-        learn(gp, false);
-    if (tracing())
-        trace_call_end(gp);
-    rt_exit(&s);
+    end_slow(gp);
+}
+
+bool rt_may_risk(struct g *gp)
+{
+    const struct p *pp = gp->m->p;
+    return pp != NULL && own_queue_empty(pp) && ld_rlx(&sched.npidle) != 0 &&
+           ld_rlx(&sched.runq_size) == 0 &&
+           ld_rlx(&sched.nm) - ld_rlx(&sched.nmidle) <= ld_rlx(&sched.np) + RISKED_MS;
 }

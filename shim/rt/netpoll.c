@@ -135,10 +135,12 @@ struct net_slot *net_slot_make(int fd)
     return net_slot_of(fd);
 }
 
-uint8_t *net_hint(int fd)
+struct net_hint *net_hint(int fd)
 {
-    static uint8_t none;
-    struct net_slot *s = net_slot_make(fd);
+    static struct net_hint none;
+    struct net_slot *s = net_slot_of(fd);
+    if (unlikely(s == NULL))
+        s = net_slot_make(fd);
     return s != NULL ? &s->hint : &none;
 }
 
@@ -470,7 +472,8 @@ enum net_close net_close_begin(int fd)
         return NET_OWN;
     if (s == NULL)
         return NET_PLAIN;
-    st_rlx(&s->hint, 0);
+    st_rlx(&s->hint.kind, 0);
+    st_rlx(&s->hint.row, 0);
     if (ld_rlx(&opened) == 0)
         return NET_PLAIN;
     add_sc(&s->closing, 1);

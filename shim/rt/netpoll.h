@@ -90,10 +90,13 @@ enum {
     NET_WAITS = 2,     /* without O_NONBLOCK */
     NET_WAITS_IN = 4,  /* and without SO_RCVTIMEO */
     NET_WAITS_OUT = 8, /* and without SO_SNDTIMEO */
-    NET_VERSION = 16,
+    NET_INET = 16,     /* a stream of IPv4 or IPv6 */
+    NET_VERSION = 32,
 };
-/* net_sole - socket, accept or pipe has given FD to the program.             [G] foreign */
-void net_sole(int fd);
+enum { NET_PLAIN_ONE = NET_WAITS | NET_WAITS_IN | NET_WAITS_OUT };
+/* net_sole - socket, accept or pipe has given FD to the program; BITS, of NET_*, are true from
+ * the beginning.                                                             [G] foreign */
+void net_sole(int fd, uint32_t bits);
 /* net_trust - what is known of FD: NET_* and a version.
  * net_learn - BITS were found true after FD's trust was WORD. */
 uint32_t net_trust(int fd);
@@ -110,9 +113,12 @@ uint32_t net_seen(int fd, uint32_t events);
 int64_t net_review(int64_t now_ns);
 void net_trust_forked(void);
 
-/* net_hint - a byte for the caller's idea of what FD is, 0 after FD was closed.  A hint: libc's
- * own closes are not seen.                                                        [any] */
-uint8_t *net_hint(int fd);
+/* net_hint - room for the caller's idea of what FD is, 0 after FD was closed.  A hint: libc's own
+ * closes are not seen.                                                            [any] */
+struct net_hint {
+    uint8_t kind, row; /* atomic */
+};
+struct net_hint *net_hint(int fd);
 
 /* --- events ------------------------------------------------------------------------------ */
 

@@ -17,10 +17,10 @@ struct net_slot {
     uint32_t seen[2]; /* events so far, to read and to write; never 0; under lock [W7] */
     uint32_t trust;   /* NET_SOLE | ..., and a version above; atomic [W8] */
     int fd;           /* const: the number */
-    uint8_t hint;     /* of net_hint; atomic */
-    uint8_t noise;    /* events that nobody waited for; under lock */
-    bool known;       /* the poller has had this descriptor; atomic, hint */
-    bool ours;        /* a private duplicate: the last waiter closes it; atomic */
+    struct net_hint hint;
+    uint8_t noise; /* events that nobody waited for; under lock */
+    bool known;    /* the poller has had this descriptor; atomic, hint */
+    bool ours;     /* a private duplicate: the last waiter closes it; atomic */
 } __attribute__((aligned(64)));
 
 extern struct net_slot *net_chunks[NET_CHUNKS]; /* atomic [W4] */

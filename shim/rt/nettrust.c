@@ -8,7 +8,8 @@
  *   close, dup2 onto it              everything                          net_close_begin
  *   dup, fork, sendmsg, fdopen       that it is sole, and the answers    net_shared
  *   fcntl, ioctl, setsockopt         O_NONBLOCK and timeouts             net_changed
- * An answer is learnt with the version under which it was asked [W8]: "load version; ask; CAS" in
+ * What socket and pipe make answers to the first two by itself; accept's has its timeouts from the
+ * listener.  An answer is learnt with the version under which it was asked [W8]: "load version; ask; CAS" in
  * who learns, "change; count the version up" in who changes.
  *
  * The poller's registration of a sole socket is kept: edge-triggered, not one-shot.  Then an
@@ -39,7 +40,6 @@ enum {
     NOISE_MAX =
         8, /* events for nobody, more than waits, until a socket is no more kept */
 };
-enum { ANSWERS = NET_WAITS | NET_WAITS_IN | NET_WAITS_OUT };
 static const int64_t REVIEW_NS =
     1000000000; /* how long a wait may last on trust, at least */
 
@@ -74,7 +74,7 @@ void net_forget_locked(struct net_slot *s)
     net_bump(s, true);
 }
 
-void net_sole(int fd)
+void net_sole(int fd, uint32_t bits)
 {
     /* libc itself puts other files at the first three (daemon, freopen). */
     struct net_slot *s = fd > 2 && rt_is_started() ? net_slot_make(fd) : NULL;
@@ -84,7 +84,7 @@ void net_sole(int fd)
     rt_enter(&sec);
     rt_lock(&s->lock);
     net_forget_locked(s);
-    add_sc(&s->trust, NET_SOLE); /* MO: sc [W8] */
+    add_sc(&s->trust, NET_SOLE | bits); /* MO: sc [W8] */
     rt_unlock(&s->lock);
     rt_exit(&sec);
 }
@@ -111,7 +111,7 @@ static void forget_fd(int fd, uint32_t bits)
 
 void net_changed(int fd)
 {
-    forget_fd(fd, ANSWERS);
+    forget_fd(fd, NET_PLAIN_ONE);
 }
 
 void net_shared(int fd)
@@ -188,7 +188,7 @@ static bool review_slot(struct net_slot *s, struct net_ready *r)
         old |= n->trusts && n->since != epoch;
     }
     if (old) {
-        forget(s, ANSWERS);
+        forget(s, NET_PLAIN_ONE);
         st_rlx(&s->kept, 0);
     }
     for (struct net_node *n = s->head; old && n != NULL; n = n->next) {

@@ -527,6 +527,11 @@ static inline void rt_exit(struct rt_section *s)
 void rt_block_begin(bool is_long);
 void rt_block_end(void);
 
+/* rt_may_risk - may GP, the caller, make a call that probably does not block, as one that may?  If
+ * it does block it has a kernel thread for itself.  Not when there are a few such already,
+ * nor without an idle P for whoever becomes runnable meanwhile.  A hint.                [G] */
+bool rt_may_risk(struct g *gp);
+
 /* --- M and P (proc.c) ---------------------------------------------------------------- */
 void proc_init_p(uint32_t n);
 /* proc_set_maxprocs - N Ps from now on; the caller has stopped the world.  Returns how many
