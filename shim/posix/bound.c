@@ -2,7 +2,9 @@
  *
  * Of two kinds.  Some change what only the kernel keeps, for the calling thread: namespaces,
  * credentials, filters, tracing.  A G that succeeds with one is bound to its M for good, so
- * that the M is its own from then on, and ends with it (rt_lock_m).  The others name a thread
+ * that the M is its own from then on, and ends with it (rt_lock_m); so, too, a G that opens an
+ * io_uring which one thread alone may use, also when it is main before the first thread.  (A
+ * library that makes that call itself is not seen: liburing.)  The others name a thread
  * by its tid, 0 for the caller; a G's tid means nothing to the kernel, so it is translated:
  *   - scheduling (policy, priority, affinity, nice value, I/O priority) is kept by sched.c,
  *     for any G, bound or not;
@@ -28,6 +30,17 @@
 #include "shim/posix/sched.h"
 
 enum { SECCOMP_MODES = 1, SECCOMP_TSYNC = 1, KEYCTL_JOIN_SESSION = 1 };
+
+/* <linux/io_uring.h> of the oldest kernel headers does not have these. */
+enum {
+    IO_URING_SETUP = 425,
+    IO_URING_REGISTER = 427,
+    URING_FLAGS_OFFSET = 8,         /* in struct io_uring_params */
+    URING_SINGLE_ISSUER = 1u << 12, /* others get EEXIST */
+    URING_R_DISABLED = 1u << 6,     /* who enables it is the single issuer */
+    URING_REGISTER_ENABLE_RINGS = 12,
+    URING_REGISTER_RING_FDS = 20, /* numbers that only this thread can use */
+};
 
 static long raw(long nr, const long *a)
 {
@@ -72,6 +85,10 @@ static bool prctl_changes_thread(long option)
 static bool changes_thread(long nr, const long *a)
 {
     switch (nr) {
+    case IO_URING_SETUP:
+        return true; /* if it stays so: stays_changed */
+    case IO_URING_REGISTER:
+        return a[1] == URING_REGISTER_ENABLE_RINGS || a[1] == URING_REGISTER_RING_FDS;
     case SYS_unshare:
     case SYS_setns:
     case SYS_setfsuid:
@@ -109,13 +126,24 @@ static bool changes_thread(long nr, const long *a)
     }
 }
 
+/* NR has succeeded, so the kernel could read its argument. */
+static bool stays_changed(long nr, const long *a)
+{
+    if (nr != IO_URING_SETUP)
+        return true;
+    uint32_t flags;
+    memcpy(&flags, (const char *)a[1] + URING_FLAGS_OFFSET, sizeof flags);
+    return (flags & (URING_SINGLE_ISSUER | URING_R_DISABLED)) == URING_SINGLE_ISSUER;
+}
+
+/* GP NULL: main, before there are threads. */
 static long change_thread(struct g *gp, long nr, const long *a)
 {
     rt_lock_m();
     long r = raw(nr, a);
-    if (r < 0 || gp->kernel_own)
+    if (r < 0 || !stays_changed(nr, a) || (gp != NULL && gp->kernel_own))
         rt_unlock_m();
-    else
+    else if (gp != NULL)
         st_rel(&gp->kernel_own, true); /* MO: release -> [SO] */
     return r;
 }
@@ -247,9 +275,9 @@ bool bound_syscall(long *ret, long nr, const long *a)
 {
     struct g *self = rt_self(), *gp;
     long tid;
-    if (!rt_is_started())
+    if (!rt_is_started() && nr != IO_URING_SETUP && nr != IO_URING_REGISTER)
         return false;
-    if (self != NULL && changes_thread(nr, a)) {
+    if ((self != NULL || !rt_is_started()) && changes_thread(nr, a)) {
         *ret = change_thread(self, nr, a);
         return true;
     }
