@@ -184,6 +184,9 @@ EXPORT long syscall(long nr, ...)
     return ret;
 }
 
+/* So many yields from G to G go with one of the kernel's: 1 % of what they cost. */
+enum { KERNEL_YIELDS = 1024 };
+
 EXPORT int sched_yield(void)
 {
     struct rt_section s;
@@ -192,17 +195,19 @@ EXPORT int sched_yield(void)
         os_yield();
         return 0;
     }
-    bool bound = gp->lockedm != NULL || gp->policy != 0;
+    bool bound = gp->lockedm != NULL || gp->policy != 0, alone = false;
     rt_enter(&s);
     /* A bound one leaves others to an idle P, if there is one: it would sleep until somebody gives
      * it its turn, and so be no match for those of its priority on its CPU. */
     if (unlikely(bound && ld_rlx(&sched.npidle) != 0))
         proc_wakep();
     else
-        rt_yield(gp);
+        alone = !rt_yield(gp);
     rt_exit(&s);
-    /* Others may share this CPU by their own kernel threads, at the same priority. */
-    if (unlikely(bound))
+    /* Others may share this CPU by their own kernel threads, at the same priority; and the thread
+     * that a spinning one waits for may be on an M that waits for this CPU, be the spinning one
+     * alone on its P or among its like. */
+    if (unlikely(bound || alone || ++gp->yields % KERNEL_YIELDS == 0))
         os_yield();
     return 0;
 }

@@ -183,6 +183,7 @@ struct g {
     uint8_t wait_reason;
     bool preempt;    /* its guard word asks it to yield, see rt_guard_ask; atomic */
     int16_t call_nr; /* of the system call that is about to block, CALL_UNKNOWN */
+    uint16_t yields; /* calls of sched_yield; own thread */
     bool call_lost; /* its last such call lost the P to others, or was long; own thread */
     uint64_t handed_on;  /* when its P went to others for the call, TSC; 0: it did not */
     int8_t soon;         /* how regularly it parks right after readying (sched.c) */
@@ -602,8 +603,8 @@ void rt_ready(struct g *gp, bool next);
  * G that it readies before. */
 void rt_leaving(struct g *gp);
 
-/* rt_yield - go to the tail of the run queue.                                [rt] [G] */
-void rt_yield(struct g *gp);
+/* rt_yield - go to the tail of the run queue.  False: nobody else is there.   [rt] [G] */
+bool rt_yield(struct g *gp);
 
 /* rt_preempt_yield - called by arch_async_preempt: an interrupted G gives up its P to others
  * and returns when it was scheduled again.                                         [G] */

@@ -266,7 +266,7 @@ void sched_requeue(struct g *gp)
     rt_unlock(&sched.lock);
 }
 
-void rt_yield(struct g *gp)
+bool rt_yield(struct g *gp)
 {
     struct m *mp = gp->m;
     struct p *pp = mp->p;
@@ -279,13 +279,14 @@ void rt_yield(struct g *gp)
          * looks there only when its own queue is empty. */
         bool others = ld_rlx(&sched.runq_size) != 0;
         if (!others && runq_empty(pp))
-            return;
+            return false;
         if (unlikely(others))
             sched_requeue(gp);
         else
             runq_put(pp, gp, false);
     }
     switch_away(gp);
+    return true;
 }
 
 void sched_unask(struct p *pp)
