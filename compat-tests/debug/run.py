@@ -450,10 +450,16 @@ def t_gdb_live():
     return None
 
 
-def t_gdb_core():
+def no_cores():
     if pathlib.Path("/proc/sys/kernel/core_pattern").read_text().strip() != "core" or \
             pathlib.Path("/proc/sys/kernel/core_uses_pid").read_text().strip() != "0":
         return "skipped: cores do not go to the file core"
+    return None
+
+
+def t_gdb_core():
+    if note := no_cores():
+        return note
     with tempfile.TemporaryDirectory() as d, \
             Running("sh", "-c", f"cd {d} && ulimit -c unlimited && exec {WAITS_BIN} all",
                     debug="dumponquit=1") as r:
@@ -464,6 +470,37 @@ def t_gdb_core():
         if text is None:
             return "skipped: no gdb"
         check_waits(text)
+    return None
+
+
+def crash(program, how, procs):
+    """What gdb, that knows nothing of us, shows of the thread that the core says has died."""
+    with tempfile.TemporaryDirectory() as d:
+        p = subprocess.run([program, how], env=environment(GSHIM_MAXPROCS=procs), cwd=d,
+                           capture_output=True, text=True, timeout=LIMIT, check=False)
+        must(not p.stderr, p.stderr)
+        text = gdb(program, f"{d}/core", "-ex", "bt", "-ex", "frame function in_crash",
+                   "-ex", "info registers r12")
+    return -p.returncode, text
+
+
+def t_gdb_core_of_a_crash():
+    """The thread that died is the core's first, with its stack and its registers (abort, which
+    never returns, keeps none)."""
+    if note := no_cores():
+        return note
+    program = build("crash")
+    for how, sig in (("null", signal.SIGSEGV), ("divide", signal.SIGFPE), ("trap", signal.SIGILL),
+                     ("abort", signal.SIGABRT), ("raise", signal.SIGBUS),
+                     ("sent", signal.SIGQUIT), ("asleep", signal.SIGQUIT)):
+        for procs in ("1", "8"):
+            died_of, text = crash(program, how, procs)
+            if text is None:
+                return "skipped: no gdb"
+            must(died_of == sig, how, procs, f"died of {died_of}, not of {sig}")
+            must(re.search(r"^#\d+ .*\bin_crash \(", text, re.M) and
+                 (how == "abort" or re.search(r"^r12 +0x5eed\b", text, re.M)), how, procs,
+                 "the core shows another thread, or not its registers:", text)
     return None
 
 

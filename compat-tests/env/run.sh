@@ -465,6 +465,25 @@ _thread_db_rtld_global__dl_stack_user 128 1 8
 END
 }
 
+# --- other processes ----------------------------------------------------------------------
+
+# Every kind of shared object between a process on libc's threads and one on ours.
+t_shared_with_a_native_process()
+{
+    local want p
+    build oneside oneside.c || bad "does not build"
+    run "$bin/oneside"
+    must 0
+    want=$(< "$tmp/out")
+    for p in 1 2 8; do
+        preloaded GSHIM_MAXPROCS=$p "$bin/oneside"
+        must 0 "$want"
+        run GSHIM_MAXPROCS=$p PEER_PRELOAD="$lib" "$bin/oneside"
+        must 0 "$want"
+        stderr_lines 0
+    done
+}
+
 # --- files and descriptors ----------------------------------------------------------------
 
 # Of 50 file calls that block, as many as allowed have a kernel thread; the others their turn.
