@@ -226,3 +226,153 @@ TEST(again_and_again)
     }
     CHECK_EQ(s->woken, 0);
 }
+
+/* --- asynchronous: glibc's locks end at once, though POSIX promises nothing there ------------- */
+
+enum waits { LOCK, TIMED, READ, WRITE, WAYS };
+
+struct async {
+    pthread_mutex_t m;
+    pthread_rwlock_t l;
+    enum waits way;
+    int waiting, got;
+};
+
+static struct async *make_async(int robust, int protocol, int type)
+{
+    struct async *s = shared_alloc(sizeof(*s));
+    pthread_mutexattr_t ma;
+    pthread_rwlockattr_t ra;
+    pthread_mutexattr_init(&ma);
+    pthread_mutexattr_setpshared(&ma, PTHREAD_PROCESS_SHARED);
+    pthread_mutexattr_setrobust(&ma, robust);
+    pthread_mutexattr_setprotocol(&ma, protocol);
+    pthread_mutexattr_settype(&ma, type);
+    CHECK_EQ(pthread_mutex_init(&s->m, &ma), 0);
+    pthread_rwlockattr_init(&ra);
+    pthread_rwlockattr_setpshared(&ra, PTHREAD_PROCESS_SHARED);
+    CHECK_EQ(pthread_rwlock_init(&s->l, &ra), 0);
+    return s;
+}
+
+static void *wait_async(void *arg)
+{
+    struct async *s = arg;
+    struct timespec ts = in_ms(CLOCK_REALTIME, 1000000);
+    CHECK_EQ(pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, NULL), 0);
+    add(&s->waiting, 1);
+    if (s->way == LOCK)
+        pthread_mutex_lock(&s->m);
+    else if (s->way == TIMED)
+        pthread_mutex_timedlock(&s->m, &ts);
+    else if (s->way == READ)
+        pthread_rwlock_rdlock(&s->l);
+    else
+        pthread_rwlock_wrlock(&s->l);
+    add(&s->got, 1);
+    return arg;
+}
+
+static void *lock_and_unlock(void *arg)
+{
+    struct async *s = arg;
+    CHECK_EQ(pthread_mutex_lock(&s->m), 0);
+    add(&s->got, 1);
+    CHECK_EQ(pthread_mutex_unlock(&s->m), 0);
+    return arg;
+}
+
+/* Held all the time by the caller: nobody gets it, and afterwards it is as good as new. */
+static void cancel_async(struct async *s, enum waits way, bool soon)
+{
+    pthread_t t[3];
+    s->way = way;
+    s->waiting = s->got = 0;
+    for (size_t i = 0; i < COUNT_OF(t); i++)
+        t[i] = spawn(wait_async, s);
+    await_at_least(&s->waiting, COUNT_OF(t));
+    if (!soon)
+        settle();
+    for (size_t i = 0; i < COUNT_OF(t); i++)
+        CHECK_EQ(pthread_cancel(t[i]), 0);
+    for (size_t i = 0; i < COUNT_OF(t); i++)
+        CHECK(join(t[i]) == PTHREAD_CANCELED);
+    CHECK_EQ(s->got, 0);
+}
+
+static void check_async(int robust, int protocol, int type)
+{
+    struct async *s = make_async(robust, protocol, type);
+    for (int i = 0; i < 4; i++) {
+        CHECK_EQ(pthread_mutex_lock(&s->m), 0);
+        cancel_async(s, i < 2 ? LOCK : TIMED, i % 2);
+        CHECK_EQ(pthread_mutex_unlock(&s->m), 0);
+        CHECK(join(spawn(lock_and_unlock, s)) == s);
+        CHECK_EQ(s->got, 1);
+    }
+    CHECK_EQ(pthread_mutex_destroy(&s->m), 0);
+}
+
+TEST(async_in_robust_lock)
+{
+    check_async(PTHREAD_MUTEX_ROBUST, PTHREAD_PRIO_NONE, PTHREAD_MUTEX_NORMAL);
+    check_async(PTHREAD_MUTEX_ROBUST, PTHREAD_PRIO_NONE, PTHREAD_MUTEX_ERRORCHECK);
+}
+
+TEST(async_in_inheriting_lock)
+{
+    check_async(PTHREAD_MUTEX_STALLED, PTHREAD_PRIO_INHERIT, PTHREAD_MUTEX_NORMAL);
+    check_async(PTHREAD_MUTEX_ROBUST, PTHREAD_PRIO_INHERIT, PTHREAD_MUTEX_RECURSIVE);
+}
+
+TEST(async_in_shared_lock)
+{
+    check_async(PTHREAD_MUTEX_STALLED, PTHREAD_PRIO_NONE, PTHREAD_MUTEX_NORMAL);
+    check_async(PTHREAD_MUTEX_STALLED, PTHREAD_PRIO_NONE, PTHREAD_MUTEX_RECURSIVE);
+}
+
+/* Enabled, but not asynchronous; and asynchronous, but disabled: the lock is taken. */
+static void *wait_not_now(void *arg)
+{
+    struct async *s = arg;
+    int state = s->way == LOCK ? PTHREAD_CANCEL_ENABLE : PTHREAD_CANCEL_DISABLE;
+    pthread_setcancelstate(state, NULL);
+    if (s->way != LOCK)
+        pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, NULL);
+    add(&s->waiting, 1);
+    CHECK_EQ(pthread_mutex_lock(&s->m), 0);
+    CHECK_EQ(pthread_mutex_unlock(&s->m), 0);
+    add(&s->got, 1);
+    pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
+    sleep(10); /* here at the latest */
+    return arg;
+}
+
+TEST(neither_deferred_nor_disabled_ends_a_lock)
+{
+    for (int i = 0; i < 2; i++) {
+        struct async *s =
+            make_async(PTHREAD_MUTEX_ROBUST, PTHREAD_PRIO_NONE, PTHREAD_MUTEX_NORMAL);
+        s->way = i == 0 ? LOCK : TIMED;
+        CHECK_EQ(pthread_mutex_lock(&s->m), 0);
+        pthread_t t = spawn(wait_not_now, s);
+        await_at_least(&s->waiting, 1);
+        settle();
+        CHECK_EQ(pthread_cancel(t), 0);
+        settle();
+        CHECK_EQ(get(&s->got), 0);
+        CHECK_EQ(pthread_mutex_unlock(&s->m), 0);
+        CHECK(join(t) == PTHREAD_CANCELED);
+        CHECK_EQ(s->got, 1);
+    }
+}
+
+TEST(async_in_shared_rwlock)
+{
+    struct async *s =
+        make_async(PTHREAD_MUTEX_STALLED, PTHREAD_PRIO_NONE, PTHREAD_MUTEX_NORMAL);
+    CHECK_EQ(pthread_rwlock_wrlock(&s->l), 0);
+    cancel_async(s, READ, false);
+    cancel_async(s, WRITE, false);
+    CHECK_EQ(pthread_rwlock_unlock(&s->l), 0);
+}

@@ -439,14 +439,17 @@ bool libc_unwound(void *tcb)
     return (ld_rlx(cancel_word(tcb)) & EXITING) != 0;
 }
 
-bool libc_cancel_frame(void (*body)(void *), void *arg)
+bool libc_cancel_frame(bool async, void (*body)(void *), void *arg)
 {
     __pthread_unwind_buf_t buf;
     volatile bool returned = false;
     st_rlx(cancel_word((void *)arch_tp()), 0); /* a request that came too late */
     if (__sigsetjmp_cancel(buf.__cancel_jmp_buf, 0) == 0) {
         __pthread_register_cancel(&buf);
+        if (async)
+            st_rlx(cancel_word((void *)arch_tp()), CANCEL_ASYNC);
         body(arg);
+        st_rlx(cancel_word((void *)arch_tp()), 0);
         returned = true;
     }
     __pthread_unregister_cancel(&buf);

@@ -68,9 +68,10 @@ bool libc_thread_run(void (*body)(void *), void *arg);
 bool libc_unwound(void *tcb);
 
 /* libc_cancel_frame - BODY(ARG) as the cancellation point of a kernel thread of ours, on its
- * own identity: returns false when it was cancelled in there, and unwound to here; the thread
- * is then as if it had never been cancelled. */
-bool libc_cancel_frame(void (*body)(void *), void *arg);
+ * own identity; with ASYNC, one that can be cancelled at every instruction.  Returns false when
+ * it was cancelled in there, and unwound to here; the thread is then as if it had never been
+ * cancelled. */
+bool libc_cancel_frame(bool async, void (*body)(void *), void *arg);
 
 /* libc_thread_begin - first thing on a new thread: locale tables, resolver.      [G]    */
 void libc_thread_begin(void);

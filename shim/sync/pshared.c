@@ -7,6 +7,13 @@
  * then those of the kernel thread that really holds the lock, and if the process is killed
  * the kernel finds it.
  * Other shared objects only need not to stop the P: the call is a blocking call.
+ *
+ * A cancellation of the G is made one of the M's identity (block_on_kick), by which the library
+ * unwinds its own wait, up to wait_natively.  Waiting for a condition, a cancellation point, goes
+ * on there with the mutex held, as ever.  Waiting for a lock is none; but a G that is cancellable
+ * asynchronously ends there at once, as the library's threads do.  Then nobody knows whether it
+ * has the lock; so it stays bound, its M ends with it, and the kernel does for a robust mutex
+ * what it does for any owner that ends.
  */
 #include "shim/sync/sync.h"
 
@@ -57,11 +64,58 @@ static bool has_owner(const pthread_mutex_t *m)
            type == PTHREAD_MUTEX_RECURSIVE || type == PTHREAD_MUTEX_ERRORCHECK;
 }
 
-static int real_lock(pthread_mutex_t *m, struct deadline d)
+/* A call of the library's that waits. */
+struct native_wait {
+    struct g *gp; /* NULL: foreign */
+    bool async;
+    void (*call)(struct native_wait *);
+    void *object;
+    pthread_mutex_t *m; /* of a condition */
+    struct deadline d;
+    bool write; /* of a read-write lock */
+    int err;
+};
+
+static void native_body(void *arg)
 {
-    if (d.at == NULL)
-        return REAL(pthread_mutex_lock)(m);
-    return REAL(pthread_mutex_clocklock)(m, d.clock, d.at);
+    struct native_wait *w = arg;
+    /* [C2] "in_call, identity; fence; load word" */
+    if (libc_cancel_pending(w->gp->tcb)) {
+        libc_cancel_request((void *)arch_tp());
+        if (w->async)
+            pthread_testcancel();
+    }
+    w->call(w);
+}
+
+/* False: the G is to be cancelled.  POINT: also if not asynchronously. */
+static bool wait_natively(struct native_wait *w, bool point)
+{
+    bool returned = true;
+    w->gp = native_begin(true);
+    w->async = w->gp != NULL && !point && !w->gp->hold && libc_cancel_async(w->gp->tcb);
+    if (w->gp != NULL && (point || w->async))
+        returned = libc_cancel_frame(w->async, native_body, w);
+    else
+        w->call(w);
+    native_end(w->gp, true);
+    return returned;
+}
+
+/* For a lock. */
+static int wait_for_lock(struct native_wait *w)
+{
+    if (!wait_natively(w, false))
+        sync_cancel_point(); /* does not return: nothing but its own cancellation ends it so */
+    return w->err;
+}
+
+static void real_lock(struct native_wait *w)
+{
+    if (w->d.at == NULL)
+        w->err = REAL(pthread_mutex_lock)(w->object);
+    else
+        w->err = REAL(pthread_mutex_clocklock)(w->object, w->d.clock, w->d.at);
 }
 
 static bool gives_lock(int err)
@@ -106,9 +160,8 @@ int pshared_mutex_lock(pthread_mutex_t *m, struct deadline d)
     if (err != EBUSY)
         return err;
     bind(m);
-    struct g *gp = native_begin(true);
-    err = real_lock(m, d);
-    native_end(gp, true);
+    struct native_wait w = {.call = real_lock, .object = m, .d = d};
+    err = wait_for_lock(&w);
     if (!gives_lock(err))
         unbind(owned);
     return err;
@@ -158,69 +211,51 @@ int pshared_mutex_setprioceiling(pthread_mutex_t *m, int ceiling, int *old)
 
 /* --- condition variables ------------------------------------------------------------------ */
 
-struct cond_call {
-    struct g *gp; /* NULL: foreign */
-    pthread_cond_t *c;
-    pthread_mutex_t *m;
-    struct deadline d;
-    int err;
-};
-
-static void real_cond_wait(void *arg)
+static void real_cond_wait(struct native_wait *w)
 {
-    struct cond_call *w = arg;
-    /* [C2] "in_call, identity; fence; load word" */
-    if (w->gp != NULL && libc_cancel_pending(w->gp->tcb))
-        libc_cancel_request((void *)arch_tp());
     if (w->d.at == NULL)
-        w->err = REAL(pthread_cond_wait)(w->c, w->m);
+        w->err = REAL(pthread_cond_wait)(w->object, w->m);
     else
-        w->err = REAL(pthread_cond_clockwait)(w->c, w->m, w->d.clock, w->d.at);
+        w->err = REAL(pthread_cond_clockwait)(w->object, w->m, w->d.clock, w->d.at);
 }
 
-/* The mutex of a shared condition is shared itself, or becomes so.
- * A cancellation of the G is made one of the M's identity (block_on_kick), by which the library
- * unwinds its wait and takes the mutex again; then it goes on with the G's own. */
+/* The mutex of a shared condition is shared itself, or becomes so. */
 int pshared_cond_wait(pthread_cond_t *c, pthread_mutex_t *m, struct deadline d)
 {
-    struct cond_call w = {.gp = rt_self(), .c = c, .m = m, .d = d};
+    struct native_wait w = {.call = real_cond_wait, .object = c, .m = m, .d = d};
     if (!mutex_is_special(m)) {
         if (!mutex_may_unlock(m))
             return EPERM;
         mutex_share(m);
     }
-    if (w.gp == NULL) {
-        real_cond_wait(&w);
-        return w.err;
-    }
     sync_cancel_point();
-    native_begin(true);
-    bool canceled = !libc_cancel_frame(real_cond_wait, &w);
-    native_end(w.gp, true);
-    if (canceled) {
+    if (!wait_natively(&w, true)) {
         sync_cancel_point();
         return 0; /* never: nothing but its own cancellation ends it so */
     }
     return w.err;
 }
 
-/* A writer is known by its tid (EDEADLK): that of the kernel thread, since tids of Gs mean
- * nothing to another process. */
-static int real_rwlock(pthread_rwlock_t *l, struct deadline d, bool write)
+static void real_rwlock(struct native_wait *w)
 {
+    pthread_rwlock_t *l = w->object;
+    struct deadline d = w->d;
     if (d.at == NULL)
-        return write ? REAL(pthread_rwlock_wrlock)(l) : REAL(pthread_rwlock_rdlock)(l);
-    if (write)
-        return REAL(pthread_rwlock_clockwrlock)(l, d.clock, d.at);
-    return REAL(pthread_rwlock_clockrdlock)(l, d.clock, d.at);
+        w->err =
+            w->write ? REAL(pthread_rwlock_wrlock)(l) : REAL(pthread_rwlock_rdlock)(l);
+    else if (w->write)
+        w->err = REAL(pthread_rwlock_clockwrlock)(l, d.clock, d.at);
+    else
+        w->err = REAL(pthread_rwlock_clockrdlock)(l, d.clock, d.at);
 }
 
+/* A writer is known by its tid (EDEADLK): that of the kernel thread, since tids of Gs mean
+ * nothing to another process. */
 int pshared_rwlock_lock(pthread_rwlock_t *l, struct deadline d, bool write)
 {
+    struct native_wait w = {.call = real_rwlock, .object = l, .d = d, .write = write};
     rt_lock_m();
-    struct g *gp = native_begin(true);
-    int err = real_rwlock(l, d, write);
-    native_end(gp, true);
+    int err = wait_for_lock(&w);
     if (err != 0 || !write)
         rt_unlock_m();
     return err;
