@@ -115,6 +115,13 @@ extern const char arch_overflow_probe[];
 enum { ARCH_CALL_FAR = 32 };
 _Bool arch_uc_restart_call(void *uc);
 
+/* arch_uc_return - UC will begin a function that makecontext gave it: where that finds its return
+ * address.  If that is arch_context_end in place of libc's own, arch_context_next is called in the
+ * end, with the context's uc_link, on its stack.  NULL: it must stay as it is.       [any] */
+uintptr_t *arch_uc_return(const void *uc);
+extern const char arch_context_end[];
+extern void (*arch_context_next)(void *link); /* const after start */
+
 /* A signal frame that is moved from the M's signal stack, where the kernel put it, to the stack
  * on which the handler is to run.  The frame reaches from arch_sigframe_base(uc) to the top of
  * the signal stack; pointers into itself are the only ones in it that matter.

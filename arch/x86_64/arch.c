@@ -74,6 +74,8 @@ void arch_ctx_init(struct arch_ctx *ctx, void *stack_top, uintptr_t tp,
     ctx->tp = tp;
 }
 
+void (*arch_context_next)(void *link); /* called by context.S */
+
 /* --- signal frames ---------------------------------------------------------------------- */
 
 enum { FP_ALIGN = 64 }; /* XSAVE's, and the kernel's for the state in a frame */

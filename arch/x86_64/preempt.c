@@ -56,6 +56,12 @@ static _Bool shadow_stack(void)
     return ssp != 0;
 }
 
+uintptr_t *arch_uc_return(const void *uc)
+{
+    greg_t sp = ((const ucontext_t *)uc)->uc_mcontext.gregs[REG_RSP];
+    return shadow_stack() ? NULL : (uintptr_t *)sp;
+}
+
 _Bool arch_preempt_init(void)
 {
     unsigned a, b, c, d;

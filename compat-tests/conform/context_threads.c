@@ -144,6 +144,79 @@ TEST(signal_mask_in_contexts)
     mask_in_context(NULL);
 }
 
+/* When a function of a context returns, uc_link is gone on in with its own mask, for which the
+ * signals are that come then. */
+static __thread ucontext_t outer, first, second;
+static int hits; /* atomic */
+
+static void on_hit(int sig)
+{
+    (void)sig;
+    add(&hits, 1);
+}
+
+static bool is_blocked(int sig)
+{
+    sigset_t now;
+    pthread_sigmask(SIG_BLOCK, NULL, &now);
+    return sigismember(&now, sig);
+}
+
+static void in_first(int a, int b, int c, int d, int e, int f, int g, int h)
+{
+    CHECK(is_blocked(SIGUSR1) && !is_blocked(SIGUSR2));
+    CHECK_EQ(a + 10 * b + 100 * c + 1000 * d, 4321);
+    CHECK_EQ(e + 10 * f + 100 * g + 1000 * h, 8765);
+    hits = 0;
+    pthread_kill(pthread_self(), SIGUSR1);
+    CHECK_EQ(get(&hits), 0);
+    mix();
+}
+
+static void in_second(void)
+{
+    CHECK(!is_blocked(SIGUSR1) && is_blocked(SIGUSR2));
+    CHECK_EQ(get(&hits), 1); /* as soon as its mask was this one */
+    mask_signal(SIG_BLOCK, SIGHUP);
+    mix();
+}
+
+static void give_stack(ucontext_t *uc, char *stack, size_t size, int masked)
+{
+    CHECK_EQ(getcontext(uc), 0);
+    uc->uc_stack.ss_sp = stack;
+    uc->uc_stack.ss_size = size;
+    uc->uc_sigmask = set_of(masked);
+}
+
+static void *through_links(void *arg)
+{
+    enum { SIZE = 64 * 1024 };
+    char *stacks = malloc(2 * SIZE);
+    give_stack(&first, stacks, SIZE, SIGUSR1);
+    give_stack(&second, stacks + SIZE, SIZE, SIGUSR2);
+    first.uc_link = &second;
+    second.uc_link = &outer;
+    makecontext(&first, (void (*)(void))(void *)in_first, 8, 1, 2, 3, 4, 5, 6, 7, 8);
+    makecontext(&second, in_second, 0);
+    CHECK_EQ(swapcontext(&outer, &first), 0);
+    CHECK(!is_blocked(SIGUSR1) && !is_blocked(SIGUSR2) && !is_blocked(SIGHUP));
+    CHECK_EQ(pthread_kill(pthread_self(), SIGUSR1), 0);
+    CHECK_EQ(get(&hits), 2);
+    free(stacks);
+    return arg;
+}
+
+TEST(masks_of_linked_contexts)
+{
+    struct sigaction sa = {.sa_handler = on_hit}, old;
+    CHECK_EQ(sigaction(SIGUSR1, &sa, &old), 0);
+    through_links(NULL);
+    join(spawn(through_links, NULL));
+    through_links(NULL);
+    CHECK_EQ(sigaction(SIGUSR1, &old, NULL), 0);
+}
+
 /* --- setjmp ---------------------------------------------------------------------------------------- */
 
 static __attribute__((noinline)) void jump_from(jmp_buf buf, int depth)

@@ -3,8 +3,13 @@
  * libc sets the kernel's mask by its own system call then, which we do not see; so the G's
  * mask is set first, by our own, and libc does the rest.  A context's mask is mostly that of
  * now, and then there is nothing to do before.
+ * When the function of a context returns, libc goes on in uc_link by a call inside itself.  So
+ * whenever a context is about to begin its function (what it returns to is where libc lets them
+ * all return to), that is made to be ours, which calls our setcontext.
+ * Rejected: a makecontext of our own.  Contexts are also made before we are asked for anything.
  */
 #include <setjmp.h>
+#include <stdlib.h>
 #include <ucontext.h>
 
 #include "shim/posix/posix.h"
@@ -36,6 +41,49 @@ JUMP(_longjmp)
 JUMP(siglongjmp)
 JUMP(__longjmp_chk)
 
+/* --- contexts ----------------------------------------------------------------------------- */
+
+static uintptr_t
+    libc_end; /* where libc's contexts return to; atomic, all write the same */
+
+static void context_next(void *link)
+{
+    if (link != NULL)
+        setcontext(link);
+    exit(link == NULL ? EXIT_SUCCESS : EXIT_FAILURE); /* as libc */
+}
+
+static void never(void)
+{
+}
+
+static uintptr_t find_end(void)
+{
+    char stack[1024] __attribute__((aligned(16)));
+    ucontext_t uc;
+    getcontext(&uc);
+    uc.uc_stack.ss_sp = stack;
+    uc.uc_stack.ss_size = sizeof stack;
+    makecontext(&uc, never, 0);
+    uintptr_t *at = arch_uc_return(&uc);
+    return at != NULL ? *at : 0;
+}
+
+/* CTX is about to be gone on in. */
+static void see_to_end(const ucontext_t *ctx)
+{
+    uintptr_t *at = arch_uc_return(ctx), end = ld_acq(&libc_end);
+    if (at == NULL)
+        return;
+    if (unlikely(end == 0)) {
+        arch_context_next = context_next;
+        end = find_end();
+        st_rel(&libc_end, end); /* MO: release -> the acquire above: arch_context_next */
+    }
+    if (unlikely(*at == end))
+        *at = (uintptr_t)arch_context_end;
+}
+
 /* Does CTX ask for another mask than the calling G has? */
 static bool other_mask(const ucontext_t *ctx)
 {
@@ -45,6 +93,7 @@ static bool other_mask(const ucontext_t *ctx)
 
 EXPORT int setcontext(const ucontext_t *to)
 {
+    see_to_end(to);
     if (other_mask(to))
         pthread_sigmask(SIG_SETMASK, &to->uc_sigmask, NULL);
     return REAL(setcontext)(to);
@@ -53,8 +102,10 @@ EXPORT int setcontext(const ucontext_t *to)
 EXPORT int swapcontext(ucontext_t *from, const ucontext_t *to)
 {
     volatile bool back = false;
-    if (!other_mask(to))
+    if (!other_mask(to)) {
+        see_to_end(to);
         return REAL(swapcontext)(from, to);
+    }
     /* FROM must keep the mask of now: save it before the other is set. */
     if (getcontext(from) != 0)
         return -1;
