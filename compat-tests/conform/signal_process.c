@@ -235,6 +235,64 @@ TEST(own_kill_is_delivered_before_it_returns)
     CHECK_ERR(kill(getpid(), 1000), EINVAL);
 }
 
+static int kill_0(int sig)
+{
+    return kill(0, sig);
+}
+
+static int kill_group(int sig)
+{
+    return killpg(getpgrp(), sig);
+}
+
+static int kill_by_number(int sig)
+{
+    return (int)syscall(SYS_kill, -getpgrp(), sig);
+}
+
+static void *kills_group(void *arg)
+{
+    int (*const ways[])(int) = {kill_0, kill_group, kill_by_number};
+    for (int i = 0; i < 100; i++) {
+        for (size_t k = 0; k < COUNT_OF(ways); k++) {
+            calls = 0;
+            CHECK_EQ(ways[k](SIGUSR1), 0);
+            CHECK_EQ(calls, 1);
+            CHECK(pthread_equal(last, pthread_self()));
+        }
+    }
+    return arg;
+}
+
+/* The same by way of its group, in which it is alone: first as the only thread, then beside others
+ * that block the signal. */
+MODE(kill_the_group)
+{
+    struct peer p = {.block = SIGUSR1};
+    pthread_t t, k;
+    pthread_attr_t attr;
+    sigset_t empty;
+    CHECK_EQ(setpgid(0, 0), 0);
+    install(SIGUSR1);
+    kills_group(NULL);
+    mask_signal(SIG_BLOCK, SIGUSR1);
+    t = park(&p);
+    sigemptyset(&empty);
+    pthread_attr_init(&attr);
+    pthread_attr_setsigmask_np(&attr, &empty);
+    CHECK_EQ(pthread_create(&k, &attr, kills_group, NULL), 0);
+    join(k);
+    mask_signal(SIG_UNBLOCK, SIGUSR1);
+    kills_group(NULL);
+    let_go(&p, t);
+    return conform_failures != 0;
+}
+
+TEST(own_group_is_signalled_before_kill_returns)
+{
+    CHECK_EXITS(run_mode("kill_the_group", NULL, 0), 0);
+}
+
 static void *interrupts_main(void *arg)
 {
     settle();

@@ -25,6 +25,7 @@ void posix_fork_child(void)
     park_forget();
     once_forked();
     sys_file_forked();
+    system_forked();
     rt_fork_child();
 }
 

@@ -52,6 +52,8 @@ static inline struct g *posix_g(pthread_t t)
 
 /* setxid_start - take part in setuid & co, see setxid.c; once sysmon is there. */
 void setxid_start(void);
+/* system_forked - in a child of fork: nobody is in system() any more. */
+void system_forked(void);
 /* posix_fork_child - in a child of fork, before anything else (init.c). */
 void posix_fork_child(void);
 

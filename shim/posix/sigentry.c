@@ -276,6 +276,7 @@ static bool pick(struct g *gp, struct call *c, siginfo_t *info)
         c->pass_on = signal_main_first(gp, c->sig) || (open & signal_bit(c->sig)) != 0;
         if (c->pass_on)
             return true;
+        signal_arrived(c->sig);
     }
     c->sa = signal_wanted(c->sig);
     if (c->sa.sa_handler == SIG_DFL || c->sa.sa_handler == SIG_IGN) {

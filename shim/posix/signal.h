@@ -153,6 +153,8 @@ void timers_attention(struct g *gp);
 
 /* --- sending (sigsend.c) ---------------------------------------------------------------------- */
 
+/* signal_arrived - SIG, sent to the process, has found its G.                           [any] */
+void signal_arrived(int sig);
 /* signal_syscall - system call NR about signals, for the program's syscall(): true when it was
  * one for us, with the result or -errno in *ret. */
 bool signal_syscall(long *ret, long nr, const long *a);

@@ -294,6 +294,7 @@ static bool give(struct g *gp, int sig, const siginfo_t *info)
     if (!ld_rlx(&gp->sig_open) || !signal_accepts(gp, sig) ||
         signal_push(gp, sig, info, true) == ESRCH)
         return false;
+    signal_arrived(sig); /* before it can run: it is counted once, and in time */
     if (gp != self)
         make_look(gp, sig);
     else

@@ -4,6 +4,8 @@
  * does not block it, that G gets it without a detour through the kernel, so that kill of the
  * own process has delivered before it returns where POSIX wants that (the caller is the
  * only one that can take it; or it is the main thread, which is first choice in any case).
+ * What is sent to the own process group comes by way of the kernel, perhaps on another kernel
+ * thread; so when the caller alone can take it, it waits for that (to_group).
  * When all block it, it stays pending here: for the kernel some M between two Gs might have it
  * open, and the default action ends the process.  Otherwise the kernel acts.
  * signalfd reads what the kernel holds.  From the first one on, what nobody takes now goes there,
@@ -130,8 +132,59 @@ static bool to_own_process(int sig, const siginfo_t *info)
     return given;
 }
 
+/* Signals that were sent to the process and have found their G, by number; futexes. */
+static uint32_t arrived[SIGNAL_LAST + 1]; /* atomic */
+static bool group_used;                   /* somebody looks there; atomic */
+
+void signal_arrived(int sig)
+{
+    if (likely(!ld_rlx(&group_used)))
+        return;
+    add_rel(&arrived[sig], 1); /* MO: release -> [Z8] */
+    os_futex_wake(&arrived[sig], INT_MAX);
+}
+
+static bool others_take(const struct g *self, int sig)
+{
+    for (struct g *gp = g_first(); gp != NULL; gp = g_next(gp))
+        if (gp != self && ld_rlx(&gp->sig_open) && signal_accepts(gp, sig))
+            return true;
+    return false;
+}
+
+/* POSIX kill: when the signal is for the own process as well, and nobody but the caller can
+ * take it, it has been delivered on return.  The program may ignore it at any moment. */
+static long to_group(struct g *gp, long pid, int sig)
+{
+    enum { AGAIN_NS = 10 * 1000 * 1000 };
+    struct rt_section s;
+    st_rlx(&group_used, true);
+    uint32_t before = ld_acq(&arrived[sig]); /* MO: acquire <- [Z8] */
+    long r = kernel_kill(pid, sig);
+    rt_block_begin(true);
+    while (r == 0 && ld_acq(&arrived[sig]) == before && /* MO: acquire <- [Z8] */
+           signal_handled(sig))
+        os_futex_wait(&arrived[sig], before, os_now_ns() + AGAIN_NS);
+    rt_block_end();
+    rt_enter(&s);
+    if (signal_due(gp) != 0)
+        st_rlx(&gp->attention, true);
+    rt_exit(&s); /* here its handler runs */
+    return r;
+}
+
+static bool to_own_group(long pid)
+{
+    return pid == 0 || (pid < -1 && -pid == arch_syscall6(SYS_getpgid, 0, 0, 0, 0, 0, 0));
+}
+
 static long do_kill(long pid, int sig)
 {
+    struct g *gp = rt_self();
+    if (pid <= 0 && gp != NULL && signal_valid(sig) && signal_handled(sig) &&
+        !ld_rlx(&fd_used) && to_own_group(pid) && signal_accepts(gp, sig) &&
+        !others_take(gp, sig))
+        return to_group(gp, pid, sig);
     if (pid == os_getpid() && signal_valid(sig)) {
         siginfo_t info = info_of(sig, SI_USER, (union sigval){0});
         if (to_own_process(sig, &info))
@@ -150,6 +203,13 @@ static long do_queue(long pid, int sig, const siginfo_t *info)
 EXPORT int kill(pid_t pid, int sig)
 {
     EXIT_ERRNO((int)-do_kill(pid, sig));
+}
+
+EXPORT int killpg(pid_t group, int sig)
+{
+    if (group < 0)
+        EXIT_ERRNO(EINVAL);
+    return kill(-group, sig);
 }
 
 EXPORT int sigqueue(pid_t pid, int sig, const union sigval value)
@@ -211,6 +271,7 @@ static long raw_mask(int how, const uint64_t *set, uint64_t *old)
     return -err;
 }
 
+/* The kernel looks at 32 bits of a pid, and the program may have given no more. */
 bool signal_syscall(long *ret, long nr, const long *a)
 {
     long r = 1;
@@ -218,19 +279,19 @@ bool signal_syscall(long *ret, long nr, const long *a)
         return false;
     switch (nr) {
     case SYS_tkill:
-        r = to_tid(0, a[0], (int)a[1], NULL);
+        r = to_tid(0, (pid_t)a[0], (int)a[1], NULL);
         break;
     case SYS_tgkill:
-        r = to_tid(a[0], a[1], (int)a[2], NULL);
+        r = to_tid((pid_t)a[0], (pid_t)a[1], (int)a[2], NULL);
         break;
     case SYS_rt_tgsigqueueinfo:
-        r = to_tid(a[0], a[1], (int)a[2], (const siginfo_t *)a[3]);
+        r = to_tid((pid_t)a[0], (pid_t)a[1], (int)a[2], (const siginfo_t *)a[3]);
         break;
     case SYS_rt_sigqueueinfo:
-        r = do_queue(a[0], (int)a[1], (const siginfo_t *)a[2]);
+        r = do_queue((pid_t)a[0], (int)a[1], (const siginfo_t *)a[2]);
         break;
     case SYS_kill:
-        r = do_kill(a[0], (int)a[1]);
+        r = do_kill((pid_t)a[0], (int)a[1]);
         break;
     case SYS_signalfd:
     case SYS_signalfd4:
