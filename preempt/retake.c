@@ -96,6 +96,12 @@ static int64_t cpu_used(struct p *pp, struct m *mp, int64_t now)
     return t->cpu_used;
 }
 
+/* A hog is asked, or loses its P: see rt_give_way. */
+static void note_hog(void)
+{
+    st_rlx(&sched.hog_seen, arch_cycles());
+}
+
 /* Ask, but only one that runs. */
 static void ask(struct p *pp, struct m *mp)
 {
@@ -132,6 +138,7 @@ static void put_stray(struct m *mp)
 
 static void take_user(struct p *pp, struct m *mp)
 {
+    note_hog();
     int64_t cpu = pp->mon.cpu_at; /* the P's next owner is another M */
     if (!take(pp, mp, P_USER) || mp->stray)
         return;
@@ -205,9 +212,10 @@ static void retake_user(struct p *pp, struct m *mp, int64_t now)
         look.took = true; /* look again soon: does it block? */
     else if (ran < due - TICK_NS / 2)
         see_within(now + due - ran);
-    else if (t->strikes++ < STRIKES)
+    else if (t->strikes++ < STRIKES) {
+        note_hog();
         ask(pp, mp);
-    else
+    } else
         take_user(pp, mp);
 }
 
@@ -309,6 +317,7 @@ static void make_way(int64_t now)
         struct p *pp = longest_hog(now, false);
         struct m *mp = pp != NULL ? user_of(pp) : NULL;
         if (mp != NULL && is_running(mp, os_thread_cpu_ns(mp->tid))) {
+            note_hog();
             preempt_request(mp, pp);
             continue;
         }

@@ -93,9 +93,13 @@ one()
         cmd=("$BIN/$program-go")
         ;;
     esac
-    if ! timeout -k 5 "$TIMEOUT" "${wrap[@]}" "${cmd[@]}" "$@" > "$work/out" \
-        2> "$work/err"; then
-        echo "bench: $impl: $* failed: $(tail -n 1 "$work/err")" >&2
+    timeout -k 5 "$TIMEOUT" "${wrap[@]}" "${cmd[@]}" "$@" > "$work/out" 2> "$work/err"
+    local status=$?
+    if [ "$status" = 124 ] && [ "$impl" = nptl ]; then
+        echo "bench: nptl: $program $* was not done in $TIMEOUT s" >&2
+        return 0
+    elif [ "$status" != 0 ]; then
+        echo "bench: $impl: $program $* failed ($status): $(tail -n 1 "$work/err")" >&2
         failed=1
         return 0
     fi
@@ -140,6 +144,10 @@ parked()
     done
 }
 
+# Server and client are a process each, with a descriptor for each connection.
+nofile=$(ulimit -Hn)
+[ "$nofile" != unlimited ] || nofile=1000000
+[ "$nofile" -ge 10100 ] || echo "bench: $nofile open files, no echo with 10,000 connections"
 cpu=$(taskset -cp $$ | sed 's/.*: *\([0-9]*\).*/\1/')
 for rep in $(seq "$REPS"); do
     [ ! -t 2 ] || printf 'bench: repetition %s of %s\r' "$rep" "$REPS" >&2
@@ -177,10 +185,8 @@ for rep in $(seq "$REPS"); do
     if wanted echo; then
         for impl in gshim nptl go; do
             one "$impl" _500 -- echo 500
-            # Both ends in one process: needs root where the limit is lower.
-            if prlimit --nofile=40000 true 2> /dev/null; then
-                one "$impl" _10000 prlimit --nofile=40000 -- echo 10000
-            fi
+            # NPTL has 20,000 kernel threads then: in a minute or not at all.
+            [ "$nofile" -lt 10100 ] || TIMEOUT=60 one "$impl" _10000 -- echo 10000
         done
     fi
     if wanted parked; then

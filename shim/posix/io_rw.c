@@ -178,7 +178,7 @@ static inline bool straight(int fd, long nr, const void *buf, size_t n, long *r)
         *r = BLOCK(BLOCK_CANCEL | BLOCK_BRIEF, nr, fd, buf, n);
         return true;
     }
-    if (ld_rlx(&hint->row) < READY_ROW || !rt_may_risk(gp))
+    if (kind != FIFO || ld_rlx(&hint->row) < READY_ROW || !rt_may_risk(gp))
         return false;
     *r = BLOCK(BLOCK_CANCEL, nr, fd, buf, n);
     if (unlikely(gp->call_lost))
@@ -258,9 +258,13 @@ static long rw_once(int fd, struct rw *o, long nr, const long a[6], bool *again)
         return plain(fd, nr, a);
     if (o->kind == ASK)
         return sys_ready_call(fd, o->writing ? OS_IO_OUT : OS_IO_IN, 0, nr, a);
+    bool receives = o->kind == SOCKET && !o->writing;
+    bool gave = receives && sys_give_way(rt_self(), fd);
     o->seen = net_seen(fd, events_of(o));
     long r = try_rw(o, fd);
-    if (o->kind == FIFO)
+    if (receives)
+        sys_gave_way(fd, gave, r != -EAGAIN);
+    else if (o->kind == FIFO)
         note_ready(fd, r != -EAGAIN);
     if (r == -EAGAIN)
         r = would_block(fd, o, nr, a);

@@ -37,7 +37,6 @@ enum { PARK_NONE, PARK_START, PARK_LOOK };
 enum { GSIGNAL_ROOM = 32 * 1024 }; /* for our handlers, above the frame itself */
 /* An idle M that ends and is missed costs 30 us or so; an idle one 20 KB, and work in fork. */
 static const int64_t IDLE_NS = 1000000000;
-enum { IDLE_RESERVE = 4 }; /* idle Ms beyond one for each P that stay for good */
 enum { MOVE_LOOKS = 2000, MOVE_LOOK_NS = 50000 }; /* proc_move_g waits for another M */
 
 /* --- locks --------------------------------------------------------------------------- */
@@ -510,7 +509,7 @@ static bool wake_for_timers(struct m *mp)
 
 static bool too_many_idle_locked(void)
 {
-    return sched.nmidle > ld_rlx(&sched.npall) + IDLE_RESERVE;
+    return sched.nmidle > ld_rlx(&sched.npall); /* one for each P stays for good */
 }
 
 /* MP has been idle for IDLE_NS.  False: it is still, or again, of use. */
