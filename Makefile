@@ -245,6 +245,8 @@ TEST_ENV = CC='$(CC)' CXX='$(CXX)' GSHIM_BUILD='$(abspath $(O))' \
 STRESS_SECONDS ?= 1
 STRESS_PROCS   ?= 1 2 8
 SOAK_SECONDS   ?= 600
+# Of the stress programs those of descriptors, which make soak runs under torture as well.
+IO_STORMS := io_storm fd_reuse_storm blocking_storm fork_storm file_storm
 
 # The packages may include the compiler, so the real work is in a make of its own.
 .PHONY: check
@@ -398,6 +400,8 @@ apps: deps-apps
 
 soak: deps-apps
 	+$(Q)$(MAKE) --no-print-directory STRESS_SECONDS=$(SOAK_SECONDS) check-stress
+	+$(Q)GSHIM_DEBUG=preemptus=100 $(MAKE) --no-print-directory STRESS_PROCS=2 \
+	    STRESS_SECONDS=$(SOAK_SECONDS) STRESS='$(addprefix $(O)/stress/,$(IO_STORMS))' check-stress
 	+$(Q)$(MAKE) --no-print-directory PREEMPT_SECONDS=$(SOAK_SECONDS) check-preempt
 	+$(Q)$(MAKE) --no-print-directory FUZZ_SECONDS=$(SOAK_SECONDS) check-fuzz
 	+$(Q)$(MAKE) --no-print-directory HARDENED=all check-hardened

@@ -2,8 +2,10 @@
  *
  *   waiting100k [N] [KERNEL_THREADS]
  *
- * Default 100,000. Each sleeper must wake in time, each reader must get its byte. With
- * KERNEL_THREADS the process must not have more of them while all wait. */
+ * Default 100,000. The sleepers have 1000 deadlines within five seconds: none may wake early,
+ * nor more than a second late, so they wake in that order, too. Each reader must get a
+ * byte of its own, from pipes that were always ready before. With KERNEL_THREADS the process
+ * must not have more of them while all wait. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
@@ -16,12 +18,17 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { STACK = 64 * 1024, SLEEP_S = 2 };
+enum { STACK = 64 * 1024, SLEEP_S = 2, DEADLINES = 1000, OFTEN = 20 };
+static const double LATE_S = 1, APART_S = 0.005;
 
 static int (*pipes)[2];
 static int npipes, limit;
 static long nthreads;
 static int started, wrong; /* atomic */
+static double base_s;      /* when the first deadline is; before the gate opens */
+static pthread_rwlock_t gate = PTHREAD_RWLOCK_INITIALIZER; /* shut until all are made */
+static double *woken_s;    /* of each sleeper: when it woke */
+static unsigned char *got; /* bytes of each value that each pipe has given; atomic */
 
 static void die(const char *what, int err)
 {
@@ -47,21 +54,48 @@ static void check(int ok)
         __atomic_fetch_add(&wrong, 1, __ATOMIC_RELAXED);
 }
 
+/* Neighbours have deadlines far apart. */
+static double deadline_s(long i)
+{
+    return base_s + (double)(i * 7919 % DEADLINES) * APART_S;
+}
+
 static void *in_sleep(void *arg)
 {
-    struct timespec ts = {SLEEP_S, 0};
-    double start = now_s();
     begin();
+    pthread_rwlock_rdlock(&gate);
+    pthread_rwlock_unlock(&gate);
+    double left = deadline_s((long)arg) - now_s();
+    if (left < 0)
+        left = 0;
+    struct timespec ts = {(time_t)left, (long)((left - (double)(time_t)left) * 1e9)};
     check(nanosleep(&ts, NULL) == 0);
-    check(now_s() - start >= SLEEP_S);
+    woken_s[(long)arg] = now_s();
     return arg;
+}
+
+static void judge_sleepers(void)
+{
+    long early = 0;
+    double late = 0;
+    for (long i = 0; i < nthreads; i++) {
+        double over = woken_s[i] - deadline_s(i);
+        early += over < -0.000001;
+        late = over > late ? over : late;
+    }
+    if (early == 0 && late <= LATE_S)
+        return;
+    printf("%ld early, %.3f s late\n", early, late);
+    check(0);
 }
 
 static void *in_read(void *arg)
 {
-    char c = 0;
+    long pipe = (long)arg % npipes;
+    unsigned char c = 0;
     begin();
-    check(read(pipes[(long)arg % npipes][0], &c, 1) == 1 && c == 'r');
+    check(read(pipes[pipe][0], &c, 1) == 1);
+    check(__atomic_fetch_add(&got[pipe * 256 + c], 1, __ATOMIC_RELAXED) == 0);
     return arg;
 }
 
@@ -86,9 +120,17 @@ static int kernel_threads(void)
 
 static void feed(int i, int bytes)
 {
-    for (; bytes > 0; bytes--)
-        if (write(pipes[i][1], "r", 1) != 1)
+    for (unsigned char c = 0; c < bytes; c++)
+        if (write(pipes[i][1], &c, 1) != 1)
             die("write", errno);
+}
+
+static void use_often(int i)
+{
+    char c = 0;
+    for (int n = 0; n < OFTEN; n++)
+        if (write(pipes[i][1], &c, 1) != 1 || read(pipes[i][0], &c, 1) != 1)
+            die("pipe", errno);
 }
 
 /* BYTES: what each pipe gets once all wait. */
@@ -99,6 +141,7 @@ static void run(const char *name, void *(*fn)(void *), int bytes)
     pthread_attr_init(&small);
     pthread_attr_setstacksize(&small, STACK);
     started = 0;
+    pthread_rwlock_wrlock(&gate);
     for (long i = 0; i < nthreads; i++) {
         int err = pthread_create(&t[i], &small, fn, (void *)i);
         if (err != 0)
@@ -106,12 +149,16 @@ static void run(const char *name, void *(*fn)(void *), int bytes)
     }
     while (__atomic_load_n(&started, __ATOMIC_RELAXED) < nthreads)
         usleep(1000);
-    usleep(100000);
+    base_s = now_s() + SLEEP_S;
+    pthread_rwlock_unlock(&gate);
+    usleep(SLEEP_S * 1000000 / 2);
     int kernel = kernel_threads();
     for (int i = 0; i < npipes; i++)
         feed(i, bytes);
     for (long i = 0; i < nthreads; i++)
         pthread_join(t[i], NULL);
+    if (fn == in_sleep)
+        judge_sleepers();
     if (wrong != 0 || (limit != 0 && kernel > limit)) {
         printf("%s: %d wrong, %d kernel threads\n", name, wrong, kernel);
         exit(1);
@@ -135,7 +182,11 @@ int main(int argc, char **argv)
     for (int i = 0; i < npipes; i++)
         if (pipe(pipes[i]) != 0)
             die("pipe", errno);
+    for (int i = 0; i < npipes; i++)
+        use_often(i);
     nthreads = nthreads / npipes * npipes; /* as many readers on each */
+    woken_s = calloc((size_t)nthreads, sizeof *woken_s);
+    got = calloc((size_t)npipes, 256);
     run("nanosleep", in_sleep, 0);
     run("read", in_read, (int)(nthreads / npipes));
     run("poll", in_poll, 1);

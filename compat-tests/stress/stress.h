@@ -13,7 +13,12 @@
  * Exit 0 and one "ok" line, or 1 and one "FAIL" line with the place. A hang is the usual
  * sign of a lost wake-up: the watchdog then names the phase and the progress counter and
  * aborts (SIGABRT), so a core file or an attached debugger shows where everybody sleeps.
- * No verdict ever depends on how long something took, only on whether it happened. */
+ * No verdict ever depends on how long something took, only on whether it happened.
+ *
+ * At the end no more descriptors may be open than at the beginning, but for a few of the
+ * library under test, nor be registered in an epoll instance; and, in a run of
+ * STRESS_LEAK_S or more, no more memory be in use than in the middle of the last phase, but
+ * for STRESS_LEAK_KB and a quarter. */
 
 #ifndef STRESS_H
 #define STRESS_H
@@ -21,6 +26,7 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
+#include <dirent.h>
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
@@ -44,6 +50,10 @@ static _Atomic unsigned long stress_progress; /* bumped by the programs, a hint 
 static double stress_seconds = 3;
 static uint64_t stress_seed = 1;
 static _Atomic int64_t stress_deadline_ns; /* end of the current phase */
+enum { STRESS_LEAK_S = 10, STRESS_LEAK_KB = 32 * 1024, STRESS_OWN_FDS = 16 };
+static _Atomic int64_t stress_half_ns; /* its middle */
+static _Atomic long stress_half_kb;    /* memory in use then; 0: not yet */
+static int stress_fds;                 /* open at the beginning */
 
 /* CHECK - fail the program when COND is false; the rest is a printf message. */
 #define CHECK(cond, ...)                                                                 \
@@ -114,16 +124,86 @@ static inline int64_t stress_now_ns(void)
     return ts.tv_sec * STRESS_NS_PER_S + ts.tv_nsec;
 }
 
+static inline long stress_resident_kb(void)
+{
+    char buf[128] = "";
+    long size, pages = 0;
+    FILE *f = fopen("/proc/self/statm", "re");
+
+    if (f && fgets(buf, sizeof(buf), f) && sscanf(buf, "%ld %ld", &size, &pages) != 2)
+        pages = 0;
+    if (f)
+        fclose(f);
+    return pages * (sysconf(_SC_PAGESIZE) / 1024);
+}
+
+/* Lines of the epoll instance FD's entry in /proc that tell of a registration; 0 for others. */
+static inline int stress_registered(const char *fd)
+{
+    char path[64], line[256];
+    int n = 0;
+
+    snprintf(path, sizeof(path), "/proc/self/fdinfo/%.16s", fd);
+    FILE *f = fopen(path, "re");
+    while (f && fgets(line, sizeof(line), f))
+        n += strncmp(line, "tfd:", 4) == 0;
+    if (f)
+        fclose(f);
+    return n;
+}
+
+/* Open descriptors, and the most that one epoll instance has. */
+static inline int stress_open_fds(int *registered)
+{
+    DIR *d = opendir("/proc/self/fd");
+    int n = -1; /* D's own */
+
+    *registered = 0;
+    for (struct dirent *e; d && (e = readdir(d));) {
+        if (e->d_name[0] == '.')
+            continue;
+        int here = stress_registered(e->d_name);
+        *registered = here > *registered ? here : *registered;
+        n++;
+    }
+    if (d)
+        closedir(d);
+    return n;
+}
+
+static inline void stress_check_leaks(void)
+{
+    int registered, open_now = stress_open_fds(&registered);
+    long kb = stress_resident_kb(), before = stress_half_kb;
+
+    CHECK(open_now <= stress_fds + STRESS_OWN_FDS, "%d descriptors at first, now %d",
+          stress_fds, open_now);
+    CHECK(registered <= stress_fds + STRESS_OWN_FDS, "%d descriptors are registered",
+          registered);
+    if (stress_seconds >= STRESS_LEAK_S && before != 0)
+        CHECK(kb <= before + before / 4 + STRESS_LEAK_KB, "%ld KB in use, before %ld", kb,
+              before);
+}
+
 /* stress_phase - the next phase may use SHARE (0..1) of the whole running time. */
 static inline void stress_phase(const char *name, double share)
 {
     stress_where = name;
-    stress_deadline_ns = stress_now_ns() + (int64_t)(share * stress_seconds * 1e9);
+    int64_t now = stress_now_ns(), ns = (int64_t)(share * stress_seconds * 1e9);
+    stress_half_kb = 0;
+    stress_half_ns = now + ns / 2;
+    stress_deadline_ns = now + ns;
 }
 
 static inline bool stress_running(void)
 {
-    return stress_now_ns() < stress_deadline_ns;
+    int64_t now = stress_now_ns();
+    long none = 0;
+
+    if (now > stress_half_ns && stress_half_kb == 0 &&
+        atomic_compare_exchange_strong(&stress_half_kb, &none, 1))
+        stress_half_kb = stress_resident_kb();
+    return now < stress_deadline_ns;
 }
 
 static inline void stress_begin(const char *name, int argc, char **argv)
@@ -145,6 +225,8 @@ static inline void stress_begin(const char *name, int argc, char **argv)
     sigemptyset(&sa.sa_mask);
     OKSYS(sigaction(SIGALRM, &sa, NULL));
     alarm(limit);
+    int registered;
+    stress_fds = stress_open_fds(&registered);
     stress_phase("start", 1);
 }
 
@@ -156,6 +238,7 @@ static inline int __attribute__((format(printf, 1, 2))) stress_end(const char *f
     va_start(ap, fmt);
     vsnprintf(msg, sizeof(msg), fmt, ap);
     va_end(ap);
+    stress_check_leaks();
     alarm(0);
     printf("ok %s: %s\n", stress_name, msg);
     return 0;

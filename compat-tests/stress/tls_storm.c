@@ -229,5 +229,9 @@ int main(int argc, char **argv)
     for (long i = 0; i < THREADS; i++)
         stress_join(t[i], (void *)i);
     verify(&s, "everything, in main");
+    for (int i = 0; i < THREADS; i++) {
+        close(pipes[i][0]);
+        close(pipes[i][1]);
+    }
     return stress_end("%lu operations", stress_progress);
 }
