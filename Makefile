@@ -484,7 +484,9 @@ DEPS_CHECK := $(DEPS_LINT) $(DEPS_SUITES) $(DEPS_DEMO) g++ clang spin \
               libcriterion-dev pkg-config stress-ng sysbench libpython@PY@-testsuite git gdb procps
 DEPS_APPS  := $(DEPS_CHECK) memcached redis-tools nginx-light apache2-bin haproxy curl \
               libgc-dev libsqlite3-dev libtbb-dev perl mariadb-server-core mariadb-client-core nodejs ruby \
-              default-jdk-headless ffmpeg x264 imagemagick rustc
+              default-jdk-headless ffmpeg x264 imagemagick rustc lbzip2 plzip p7zip-full fio \
+              varnish python3-numpy libopenblas0-pthread erlang-base ocaml-nox guile-3.0 sbcl \
+              lua5.4 lua-cqueues tcl tcl-thread
 DEPS_BENCH := $(DEPS_BUILD) python3
 DEPS_MATRIX := $(DEPS_BUILD) g++ debootstrap
 
