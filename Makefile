@@ -486,7 +486,7 @@ DEPS_APPS  := $(DEPS_CHECK) memcached redis-tools nginx-light apache2-bin haprox
               libgc-dev libsqlite3-dev libtbb-dev perl mariadb-server-core mariadb-client-core nodejs ruby \
               default-jdk-headless ffmpeg x264 imagemagick rustc lbzip2 plzip p7zip-full fio \
               varnish python3-numpy libopenblas0-pthread erlang-base ocaml-nox guile-3.0 sbcl \
-              lua5.4 lua-cqueues tcl tcl-thread
+              lua5.4 lua-cqueues tcl tcl-thread mono-mcs libmono-system-core4.0-cil
 DEPS_BENCH := $(DEPS_BUILD) python3
 DEPS_MATRIX := $(DEPS_BUILD) g++ debootstrap
 

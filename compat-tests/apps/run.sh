@@ -22,7 +22,7 @@ DEMO='pigz pbzip2 xz zstd sort python_threads threads100k'
 QUICK="$DEMO cxx omp jemalloc sysbench rust stress_ng pytests"
 ALL="$QUICK waiting100k memcached redis nginx apache haproxy curl gc sigev robust
     sqlite tbb perl git gdb mariadb node ruby java media imagemagick pysuites
-    lbzip2 p7zip fio varnish numpy erlang ocaml guile sbcl lua tcl"
+    lbzip2 p7zip fio varnish numpy erlang ocaml guile sbcl lua tcl mono"
 
 usage()
 {

@@ -201,6 +201,23 @@ Test(park, age_is_kept_over_further_waits, .timeout = 20)
     cr_assert_eq(w->op.since, since);
 }
 
+/* And keeps its place: others who came meanwhile are woken later, however often it waits. */
+Test(park, place_is_kept_over_further_waits, .timeout = 20)
+{
+    struct waiter *w = prepare(0, &keys[0]);
+    launch(w);
+    cr_assert_eq(wake_one(&keys[0]), 1);
+    expect_end(0, 0);
+    launch_many(1, 2, &keys[0]);
+    launch(w);
+    cr_assert_eq(wake_one(&keys[0]), 1);
+    expect_end(0, 0);
+    cr_assert_eq(wake_one(&keys[0]), 1);
+    expect_end(1, 0);
+    cr_assert_eq(wake_one(&keys[0]), 1);
+    expect_end(2, 0);
+}
+
 /* --- filter ------------------------------------------------------------------------- */
 
 static uintptr_t looked[CROWD], picked[CROWD];

@@ -1,8 +1,8 @@
 /* park.c - the parking lot; see park.h.
  *
  * A hash table of buckets, each a lock and a doubly linked list of waiters in order of
- * arrival, those with a real-time priority before those with a lower one, as the kernel's
- * futex orders them; waiters of different keys share a list.  The node of a G is part of it, so a
+ * arrival, of those that wait anew with the same op their first one, and those with a real-time
+ * priority before those with a lower one, as the kernel's futex orders them; waiters of different keys share a list.  The node of a G is part of it, so a
  * timer that fires late finds valid memory; a foreign thread's node is on its stack, and it
  * does not leave before it is off the list.
  *
@@ -115,9 +115,21 @@ static struct park_waiter *overtaken(const struct bucket *b, const struct park_w
     return at;
 }
 
-static void append(struct bucket *b, struct park_waiter *w)
+/* Before whom W goes that goes on waiting, after a handler or for a lock that it just missed:
+ * the first for the same key who came later, so that it keeps its place. */
+static struct park_waiter *younger(const struct bucket *b, const struct park_waiter *w)
 {
-    struct park_waiter *next = overtaken(b, w);
+    struct park_waiter *o = b->head;
+    while (o != NULL &&
+           (ld_rlx(&o->key) != ld_rlx(&w->key) || priority(o) > priority(w) ||
+            (priority(o) == priority(w) && o->since <= w->since)))
+        o = o->next;
+    return o;
+}
+
+/* W goes before NEXT; NULL: to the end. */
+static void insert(struct bucket *b, struct park_waiter *w, struct park_waiter *next)
+{
     w->next = next;
     w->prev = next != NULL ? next->prev : b->tail;
     if (w->prev != NULL)
@@ -169,7 +181,7 @@ void park_room(size_t n)
             struct park_waiter *w = old->b[i].head, *next;
             for (; w != NULL; w = next) {
                 next = w->next;
-                append(&t->b[hash(w->key, bits)], w);
+                insert(&t->b[hash(w->key, bits)], w, NULL); /* in the same order */
             }
         }
         st_rel(&table, t); /* MO: release -> [T2] */
@@ -290,12 +302,13 @@ static bool enqueue(struct park_waiter *w, struct park_op *op)
         w->result = 0;
         w->seq++;
         st_rlx(&w->ended_by, ended_by(w->gp, op));
-        if (op->since == 0)
+        bool goes_on = op->since != 0;
+        if (!goes_on)
             op->since = arch_cycles();
         w->since = op->since;
         if (w->gp == NULL)
             w->tcb = (void *)arch_tp();
-        append(b, w);
+        insert(b, w, unlikely(goes_on) ? younger(b, w) : overtaken(b, w));
     }
     rt_unlock(&b->lock);
     return go;
@@ -498,7 +511,7 @@ static size_t move(struct pair p, uintptr_t from, uintptr_t to, size_t n)
             continue;
         unlink_waiter(p.from, w);
         st_rlx(&w->key, to);
-        append(p.to, w);
+        insert(p.to, w, overtaken(p.to, w));
         moved++;
     }
     return moved;
