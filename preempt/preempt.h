@@ -47,6 +47,9 @@ extern uint64_t preempt_counts[PREEMPT_VERDICTS]; /* atomic, statistics only */
 /* --- sysmon.c --- */
 /* sysmon_main - body of the monitor thread. */
 void *sysmon_main(void *arg);
+/* sysmon_clone_m - make a kernel thread for GP, which has not started and is bound to it from now
+ * on: by the caller's own, from which it inherits.  0 or an errno value.              [G] */
+int sysmon_clone_m(struct g *gp);
 
 /* --- request.c --- */
 /* preempt_request - ask the G that MP runs to give up its P, PP; PP NULL: MP has none.

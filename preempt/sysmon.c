@@ -1,7 +1,8 @@
 /* sysmon.c - the monitor: one native thread without P.
  *
  * Its duties, in the order of its loop
- *   - make kernel threads for Ps that wait for an M (proc.c: the program's threads never do),
+ *   - make kernel threads for Ps that wait for an M (proc.c: the program's threads do only for
+ *     those that inherit from their own),
  *     and join those that ended, with a G that was bound to them or of idleness;
  *   - run timers when no idle M covers them (every P busy);
  *   - preempt a hog for a thread that has become runnable, and retake Ps (retake.c);
@@ -29,22 +30,28 @@ static const int64_t LOOK_SHORT_NS = 50000; /* a blocked M is found this soon at
 
 static const char own_name[] = "gshim-sysmon";
 
-static bool make_m(void)
+static int start_thread(struct m *mp)
 {
-    struct m *mp = proc_m_again();
     pthread_attr_t attr;
     pthread_t t;
     sigset_t all;
-    if (mp == NULL && (mp = proc_m_alloc()) == NULL)
-        return false;
     pthread_attr_init(&attr);
     pthread_attr_setstacksize(&attr, M_STACK);
     sigfillset(&all); /* until it can tell what to do with one */
     pthread_attr_setsigmask_np(&attr, &all);
-    os_set_name(sched.name); /* it is born with the name of its maker */
     int err = REAL(pthread_create)(&t, &attr, proc_m_main, mp);
-    os_set_name(own_name);
     pthread_attr_destroy(&attr);
+    return err;
+}
+
+static bool make_m(void)
+{
+    struct m *mp = proc_m_again();
+    if (mp == NULL && (mp = proc_m_alloc()) == NULL)
+        return false;
+    os_set_name(sched.name); /* it is born with the name of its maker */
+    int err = start_thread(mp);
+    os_set_name(own_name);
     if (err == 0)
         return true;
     static bool said;
@@ -54,6 +61,31 @@ static bool make_m(void)
     said = true;
     proc_m_free(mp);
     return false;
+}
+
+int sysmon_clone_m(struct g *gp)
+{
+    struct rt_section s;
+    rt_enter(&s);
+    struct m *mp = proc_m_again();
+    if (mp == NULL)
+        mp = proc_m_alloc();
+    rt_exit(&s);
+    if (mp == NULL)
+        return EAGAIN;
+    mp->lockedg = gp;
+    gp->lockedm = mp;
+    gp->lock_count = 1;
+    int err = start_thread(mp);
+    if (err == 0)
+        return 0;
+    gp->lockedm = NULL;
+    gp->lock_count = 0;
+    mp->lockedg = NULL;
+    rt_enter(&s);
+    proc_m_free(mp);
+    rt_exit(&s);
+    return err;
 }
 
 static void make_wanted(void)
@@ -142,7 +174,9 @@ void *sysmon_main(void *arg)
 {
     (void)arg;
     os_set_name(own_name);
-    os_set_timer_slack(1); /* the kernel's default would add 50 us to every sleep */
+    /* The kernel's default would add 50 us to every sleep, also of the Ms, which inherit it. */
+    sched.slack_ns = os_timer_slack();
+    os_set_timer_slack(1);
     rt_sysmon_ready();
     retake_start();
     int64_t delay = TICK_NS, next = 0, hurry;

@@ -1,14 +1,9 @@
 /* bound_threads.c - what only the kernel can give one thread: policy, affinity, nice value,
- * namespaces, credentials, filters (sched(7), setpriority(2), unshare(2), prctl(2),
- * pthread_attr_setscope), by pthread_* and by tid, and that it stays with that thread and with
+ * I/O priority (sched(7), setpriority(2), pthread_attr_setscope), by pthread_* and by tid, and that it stays with that thread and with
  * no other.  What the kernel refuses in this environment is skipped alike in all runs. */
 #include "conform.h"
 
-#include <linux/filter.h>
 #include <linux/ioprio.h>
-#include <linux/seccomp.h>
-#include <stddef.h>
-#include <sys/fsuid.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -487,123 +482,6 @@ TEST(io_priority)
     join(spawn(set_ioprio, NULL));
     join(spawn(get_ioprio, NULL));
     get_ioprio(NULL);
-}
-
-/* --- credentials, namespaces, filters ---------------------------------------------------------------- */
-
-static void *change_fsuid(void *arg)
-{
-    setfsuid(12345);
-    setfsgid(12346);
-    for (int i = 0; i < 5; i++) {
-        mix();
-        CHECK_EQ(setfsuid((uid_t)-1), geteuid() == 0 ? 12345 : (int)geteuid());
-    }
-    return arg;
-}
-
-static void *check_fsuid(void *arg)
-{
-    for (int i = 0; i < 5; i++) {
-        CHECK_EQ(setfsuid((uid_t)-1), (int)geteuid());
-        CHECK_EQ(setfsgid((gid_t)-1), (int)getegid());
-        mix();
-    }
-    return arg;
-}
-
-TEST(fsuid)
-{
-    pthread_t a = spawn(change_fsuid, NULL), b = spawn(check_fsuid, NULL);
-    join(a);
-    join(b);
-    check_fsuid(NULL);
-}
-
-static char cwd_before[4096];
-
-static void *own_cwd(void *arg)
-{
-    char now[4096];
-    CHECK_EQ(unshare(CLONE_FS), 0);
-    CHECK_EQ(chdir("/"), 0);
-    for (int i = 0; i < 5; i++) {
-        mix();
-        CHECK(strcmp(getcwd(now, sizeof(now)), "/") == 0);
-    }
-    return arg;
-}
-
-static void *check_cwd(void *arg)
-{
-    char now[4096];
-    for (int i = 0; i < 5; i++) {
-        CHECK(strcmp(getcwd(now, sizeof(now)), cwd_before) == 0);
-        mix();
-    }
-    return arg;
-}
-
-TEST(unshared_directory)
-{
-    CHECK(getcwd(cwd_before, sizeof(cwd_before)) != NULL);
-    pthread_t a = spawn(own_cwd, NULL), b = spawn(check_cwd, NULL);
-    join(a);
-    join(b);
-    check_cwd(NULL);
-    join(spawn(check_cwd, NULL));
-}
-
-static void *filtered(void *arg)
-{
-    struct sock_filter code[] = {
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_getppid, 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EXDEV),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-    };
-    struct sock_fprog prog = {COUNT_OF(code), code};
-    CHECK_EQ(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
-    CHECK_EQ(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog), 0);
-    for (int i = 0; i < 5; i++) {
-        mix();
-        CHECK_ERR(syscall(SYS_getppid), EXDEV);
-        CHECK_EQ(prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0), 1);
-    }
-    return arg;
-}
-
-static void *unfiltered(void *arg)
-{
-    for (int i = 0; i < 5; i++) {
-        CHECK(syscall(SYS_getppid) > 0);
-        mix();
-    }
-    return arg;
-}
-
-TEST(seccomp_filter)
-{
-    pthread_t a = spawn(filtered, NULL), b = spawn(unfiltered, NULL);
-    join(a);
-    join(b);
-    unfiltered(NULL);
-    for (int i = 0; i < 5; i++)
-        join(spawn(unfiltered, NULL));
-}
-
-static void *timer_slack(void *arg)
-{
-    CHECK_EQ(prctl(PR_SET_TIMERSLACK, 123456, 0, 0, 0), 0);
-    mix();
-    CHECK_EQ(prctl(PR_GET_TIMERSLACK, 0, 0, 0, 0), 123456);
-    return arg;
-}
-
-TEST(timer_slack)
-{
-    join(spawn(timer_slack, NULL));
-    CHECK(prctl(PR_GET_TIMERSLACK, 0, 0, 0, 0) != 123456);
 }
 
 /* --- attributes and usage ------------------------------------------------------------------------------ */

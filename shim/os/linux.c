@@ -355,6 +355,11 @@ bool os_timers_armed(void)
     return read_proc("/proc/self/timers", buf, sizeof buf) > 0;
 }
 
+unsigned long os_timer_slack(void)
+{
+    return (unsigned long)SYS3(SYS_prctl, PR_GET_TIMERSLACK, 0, 0);
+}
+
 int os_set_timer_slack(unsigned long ns)
 {
     return (int)SYS3(SYS_prctl, PR_SET_TIMERSLACK, ns, 0);

@@ -78,7 +78,9 @@ char os_thread_state(int tid);
 int os_thread_count(void);
 /* os_timers_armed - may a timer of the kernel's send this process a signal? */
 bool os_timers_armed(void);
-int os_set_timer_slack(unsigned long ns); /* of the calling thread */
+/* of the calling thread */
+int os_set_timer_slack(unsigned long ns);
+unsigned long os_timer_slack(void);
 /* The kernel's stack_t. */
 struct os_altstack {
     void *sp;

@@ -12,8 +12,8 @@
  * The main thread's tid is the process's pid and means the main G, on whatever M it runs.
  * Both ways in, libc's function and syscall(2), come to bound_syscall.
  *
- * Known limit: a G created by a bound one inherits its scheduling, but not its namespaces,
- * credentials or filters.  (A seccomp filter with TSYNC reaches every thread.)
+ * What a kernel thread's state is, only the kernel knows; so a thread that is created by a G which
+ * has changed its own gets a kernel thread for good as well, made by the creator's (bound_inherit).
  */
 #include "shim/posix/bound.h"
 
@@ -26,6 +26,7 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 
+#include "preempt/preempt.h"
 #include "shim/posix/posix.h"
 #include "shim/posix/sched.h"
 
@@ -126,6 +127,25 @@ static bool changes_thread(long nr, const long *a)
     }
 }
 
+/* Does a new thread inherit it? */
+static bool is_inherited(long nr, const long *a)
+{
+    switch (nr) {
+    case SYS_set_robust_list:
+    case SYS_rseq:
+    case SYS_ptrace:
+    case SYS_perf_event_open:
+    case IO_URING_SETUP:
+    case IO_URING_REGISTER:
+        return false;
+    case SYS_prctl:
+        return a[0] != PR_SET_PDEATHSIG && a[0] != PR_SET_SYSCALL_USER_DISPATCH &&
+               a[0] != PR_TASK_PERF_EVENTS_DISABLE && a[0] != PR_TASK_PERF_EVENTS_ENABLE;
+    default:
+        return true;
+    }
+}
+
 /* NR has succeeded, so the kernel could read its argument. */
 static bool stays_changed(long nr, const long *a)
 {
@@ -141,11 +161,47 @@ static long change_thread(struct g *gp, long nr, const long *a)
 {
     rt_lock_m();
     long r = raw(nr, a);
+    if (gp != NULL && r >= 0 && is_inherited(nr, a))
+        gp->kernel_state = true;
+    if (gp != NULL && r >= 0 && nr == SYS_prctl && a[0] == PR_SET_TIMERSLACK)
+        gp->slack_own = true;
     if (r < 0 || !stays_changed(nr, a) || (gp != NULL && gp->kernel_own))
         rt_unlock_m();
     else if (gp != NULL)
         st_rel(&gp->kernel_own, true); /* MO: release -> [SO] */
     return r;
+}
+
+int bound_inherit(struct g *gp)
+{
+    struct g *self = rt_self();
+    if (likely(self == NULL || !self->kernel_state))
+        return 0;
+    int err = sysmon_clone_m(gp);
+    if (err != 0)
+        return err;
+    gp->slack_own = self->slack_own;
+    gp->kernel_state = true;
+    st_rel(&gp->kernel_own, true); /* MO: release -> [SO] */
+    return 0;
+}
+
+/* Ms have less timer slack than the program was started with (sysmon.c). */
+unsigned long bound_show_slack(void)
+{
+    struct g *gp = rt_self();
+    if (gp == NULL || gp->slack_own)
+        return 0;
+    unsigned long now = os_timer_slack();
+    if (now == sched.slack_ns)
+        return 0;
+    os_set_timer_slack(sched.slack_ns);
+    return now;
+}
+
+static bool asks_slack(const struct g *gp, long nr, const long *a)
+{
+    return nr == SYS_prctl && a[0] == PR_GET_TIMERSLACK && !gp->slack_own;
 }
 
 /* --- calls that name a thread ---------------------------------------------------------------- */
@@ -277,6 +333,10 @@ bool bound_syscall(long *ret, long nr, const long *a)
     long tid;
     if (!rt_is_started() && nr != IO_URING_SETUP && nr != IO_URING_REGISTER)
         return false;
+    if (self != NULL && asks_slack(self, nr, a)) {
+        *ret = (long)sched.slack_ns;
+        return true;
+    }
     if ((self != NULL || !rt_is_started()) && changes_thread(nr, a)) {
         *ret = change_thread(self, nr, a);
         return true;

@@ -5,6 +5,7 @@
  * differ from what the kernel has, the kernel is shown what the program wants: the G's mask on
  * this M, and SIG_IGN for all.  Requests to preempt that get lost meanwhile are repeated.
  * In the common case, signal neither blocked nor ignored, nothing is done.
+ * The timer slack of Ms is not the program's either.
  * The entries end in libc's functions; those with a list of arguments make a vector of it, as
  * libc does.
  */
@@ -15,17 +16,20 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "shim/posix/bound.h"
 #include "shim/posix/posix.h"
 #include "shim/posix/signal.h"
 
 struct shown {
     bool ignored, blocked;
+    unsigned long slack;
 };
 
 static void show(struct shown *s)
 {
     struct g *gp = rt_self();
     s->ignored = signal_show_ignored(true);
+    s->slack = bound_show_slack();
     s->blocked = gp != NULL && (gp->sigmask & rt_preempt_bit) != 0;
     if (s->blocked) {
         gp->m->sigmask = gp->sigmask;
@@ -42,6 +46,8 @@ static void hide(const struct shown *s)
     }
     if (s->ignored)
         signal_show_ignored(false);
+    if (s->slack != 0)
+        os_set_timer_slack(s->slack);
 }
 
 #define SHOWN(type, call)                                                                \

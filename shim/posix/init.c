@@ -10,6 +10,7 @@
 #include "preempt/preempt.h"
 #include "shim/posix/block.h"
 #include "shim/posix/fork.h"
+#include "shim/posix/bound.h"
 #include "shim/posix/posix.h"
 #include "shim/posix/sched.h"
 #include "shim/posix/signal.h"
@@ -26,6 +27,7 @@ void posix_fork_child(void)
     once_forked();
     sys_file_forked();
     system_forked();
+    bound_show_slack();
     rt_fork_child();
 }
 

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include "shim/posix/bound.h"
 #include "shim/posix/posix.h"
 #include "shim/posix/sched.h"
 #include "shim/posix/signal.h"
@@ -137,6 +138,8 @@ static int create(pthread_t *t, const pthread_attr_t *attr, void *(*start)(void 
     gp->sched_explicit = is_explicit(attr);
     inherit(gp, attr);
     err = attr != NULL ? sched_from_attr(gp, attr) : 0;
+    if (err == 0)
+        err = bound_inherit(gp);
     if (err != 0) {
         g_abandon(gp);
         return err;

@@ -9,7 +9,8 @@
  * To start one:  pop it under sched.lock, give it a P in nextp, mp->park = 1, wake [M1].
  * Without an idle M the P waits in sched.pwait and sysmon makes an M for it: a kernel thread
  * is never created by a thread of the program, whose signal mask, affinity and half-held
- * locks it would inherit.
+ * locks it would inherit; but for a thread of one that has kernel state of its own, which is to be
+ * inherited (sysmon_clone_m).
  *
  * To end one:   it is idle for IDLE_NS and there are more than a few; or the G that it was
  * bound to has ended.  Its kernel thread returns and is joined by sysmon, which keeps the struct
@@ -633,18 +634,23 @@ void proc_move_g(struct m *mp, struct g *gp)
 
 void proc_m_free(struct m *mp)
 {
+    rt_lock(&sched.lock);
     mp->link = sched.mfree;
     sched.mfree = mp;
+    rt_unlock(&sched.lock);
 }
 
 /* What others may still look at is as at its end; mp->park may say PARK_LOOK, which does no
  * harm. */
 struct m *proc_m_again(void)
 {
+    rt_lock(&sched.lock);
     struct m *mp = sched.mfree;
+    if (mp != NULL)
+        sched.mfree = mp->link;
+    rt_unlock(&sched.lock);
     if (mp == NULL)
         return NULL;
-    sched.mfree = mp->link;
     mp->ending = false;
     mp->last_g = NULL;
     st_rlx(&mp->preempt_pending, 0);
@@ -711,7 +717,8 @@ void *proc_m_main(void *arg)
     os_sigmask(RT_SIG_SETMASK, NULL, &mp->sigmask);
     proc_load_gsignal(mp);
     proc_m_publish(mp);
-    proc_stop(mp, false);
+    if (mp->lockedg == NULL) /* else made for that one */
+        proc_stop(mp, false);
     sched_loop(mp);
     arch_self_set(NULL);
     return NULL;

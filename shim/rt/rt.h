@@ -227,6 +227,8 @@ struct g {
     bool sched_set, affinity_set; /* the kernel must know: bound to an M that has them */
     bool sched_pending;           /* to be taken up by the G itself */
     bool kernel_own;              /* bound for good: its M has attributes for it; [SO] */
+    bool kernel_state; /* its M has state that new threads inherit; own thread */
+    bool slack_own;    /* its timer slack is its own; own thread */
     bool nice_set;
     int8_t nice;           /* wanted, when nice_set */
     bool has_ceilings;     /* bound for good, see sync/pshared.c */
@@ -372,6 +374,7 @@ struct sched {
     struct m *allm;
     struct p *allp[RT_MAX_P];
     bool started;
+    unsigned long slack_ns; /* timer slack that the program knows; const after start */
     int sysmon_tid; /* its kernel thread is as the process began; const after start */
     /* signals, see signal.c; atomic */
     uint64_t catch_want, catch_have;  /* sysmon's mask: wanted, and set */
@@ -581,8 +584,8 @@ void proc_move_g(struct m *mp, struct g *gp);
 void proc_newm_failed(void);
 void *proc_m_main(void *arg); /* body of an M's kernel thread */
 struct m *proc_m_alloc(void);
-/* proc_m_free, proc_m_again - on sysmon: keep MP, which has no thread any more, for another;
- * one of those, or NULL. */
+/* proc_m_free, proc_m_again - keep MP, which has no thread any more, for another; one of those, or
+ * NULL.                                                                         sysmon [rt] */
 void proc_m_free(struct m *mp);
 struct m *proc_m_again(void);
 void proc_m_publish(struct m *mp);
