@@ -355,6 +355,14 @@ bool os_timers_armed(void)
     return read_proc("/proc/self/timers", buf, sizeof buf) > 0;
 }
 
+int os_signal_take(uint64_t set, void *info)
+{
+    struct timespec zero = {0, 0};
+    long r = arch_syscall6(SYS_rt_sigtimedwait, (long)&set, (long)info, (long)&zero,
+                           sizeof set, 0, 0);
+    return r > 0 ? (int)r : 0;
+}
+
 unsigned long os_timer_slack(void)
 {
     return (unsigned long)SYS3(SYS_prctl, PR_GET_TIMERSLACK, 0, 0);

@@ -78,6 +78,9 @@ char os_thread_state(int tid);
 int os_thread_count(void);
 /* os_timers_armed - may a timer of the kernel's send this process a signal? */
 bool os_timers_armed(void);
+/* os_signal_take - one of SET, blocked, that is pending in the kernel for the calling thread or the
+ * process: its number and siginfo_t, or 0. */
+int os_signal_take(uint64_t set, void *info);
 /* of the calling thread */
 int os_set_timer_slack(unsigned long ns);
 unsigned long os_timer_slack(void);

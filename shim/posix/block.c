@@ -76,6 +76,8 @@ static inline long call_one(struct g *gp, unsigned flags, long nr, const long *a
                             libc_cancel_set, nr, a);
     else
         r = arch_syscall6(nr, a[0], a[1], a[2], a[3], a[4], a[5]);
+    if (unlikely(r == -EPIPE || r == -EFBIG))
+        signal_own_call();
     if ((flags & BLOCK_BRIEF) == 0)
         rt_block_end();
     st_rlx(&gp->in_call, before);

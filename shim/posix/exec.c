@@ -32,6 +32,7 @@ static void show(struct shown *s)
     s->slack = bound_show_slack();
     s->blocked = gp != NULL && (gp->sigmask & rt_preempt_bit) != 0;
     if (s->blocked) {
+        gp->mask_shown = true; /* also after a handler that comes meanwhile */
         gp->m->sigmask = gp->sigmask;
         os_sigmask(RT_SIG_SETMASK, &gp->m->sigmask, NULL);
     }
@@ -41,6 +42,7 @@ static void hide(const struct shown *s)
 {
     struct g *gp = rt_self();
     if (s->blocked && gp != NULL) {
+        gp->mask_shown = false;
         gp->m->sigmask = rt_kernel_mask(gp->sigmask);
         os_sigmask(RT_SIG_SETMASK, &gp->m->sigmask, NULL);
     }

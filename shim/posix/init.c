@@ -74,6 +74,7 @@ bool posix_start(void)
         .main_exit = main_exit,
         .attention = attention,
         .landed = signal_landed,
+        .left = signal_left,
         .io_ready = io_ready,
         .ended = join_publish,
     };

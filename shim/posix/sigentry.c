@@ -154,10 +154,10 @@ static void prepare_resume(struct call *c)
     bool changed = mask != c->uc_mask;
     st_rlx(&gp->sigmask, changed ? signal_mask_of(&uc->uc_sigmask) : c->g_mask);
     if (changed)
-        *mask_in(uc) = rt_kernel_mask(gp->sigmask);
+        *mask_in(uc) = rt_mask_of(gp);
     else
-        *mask_in(uc) = c->uc_mask & ~rt_preempt_bit;
-    gp->m->sigmask = rt_kernel_mask(gp->sigmask);
+        *mask_in(uc) = (c->uc_mask & ~rt_preempt_bit) | (rt_mask_of(gp) & rt_preempt_bit);
+    gp->m->sigmask = rt_mask_of(gp);
     gp->altstack = (shown.ss_flags & SS_DISABLE) != 0
                        ? (struct os_altstack){0}
                        : (struct os_altstack){shown.ss_sp, shown.ss_flags & ~SS_ONSTACK,
@@ -273,7 +273,8 @@ static bool pick(struct g *gp, struct call *c, siginfo_t *info)
                !(info->si_code == SI_TIMER && gp->lockedm != NULL)) {
         /* Or it is one that the kernel blocks on no M, though the G does. */
         uint64_t open = gp->sigmask & rt_preempt_bit;
-        c->pass_on = signal_main_first(gp, c->sig) || (open & signal_bit(c->sig)) != 0;
+        c->pass_on = (signal_main_first(gp, c->sig) && !signal_of_own_call(info)) ||
+                     (open & signal_bit(c->sig)) != 0;
         if (c->pass_on)
             return true;
         signal_arrived(c->sig);

@@ -79,8 +79,14 @@ void signal_mask_forked(void);
 bool signal_show_ignored(bool on);
 /* signal_attention - GP, the caller, outside the runtime: run handlers that are due.     [G] */
 void signal_attention(struct g *gp);
-/* signal_landed - rt_hooks.landed. */
+/* signal_landed, signal_left - rt_hooks.landed, .left. */
 void signal_landed(struct m *mp);
+void signal_left(struct g *gp, int sig, const void *info);
+/* signal_own_call - the caller's system call has failed with EPIPE or EFBIG, and it has not left its
+ * kernel thread since: a signal that it blocks is made its own.               [G] foreign */
+void signal_own_call(void);
+/* signal_of_own_call - did the kernel send INFO's signal to a thread for a call of its own? */
+bool signal_of_own_call(const siginfo_t *info);
 
 /* --- table (sigtable.c) ------------------------------------------------------------------ */
 

@@ -235,8 +235,7 @@ static void land_all(struct g *gp)
 {
     struct rt_section s;
     gp->sig_landing = true;
-    while (unlikely(ld_rlx(&gp->m->sig_no) != 0 ||
-                    gp->m->sigmask != rt_kernel_mask(gp->sigmask))) {
+    while (unlikely(ld_rlx(&gp->m->sig_no) != 0 || gp->m->sigmask != rt_mask_of(gp))) {
         rt_enter(&s);
         rt_mask_load(gp->m, gp);
         rt_exit(&s);
@@ -372,8 +371,39 @@ void signal_take_over(struct g *gp, uint64_t set, bool kernel)
 /* Was it sent to this kernel thread, by somebody who knows it?  Then to the G on it. */
 static bool thread_directed(const siginfo_t *info, const struct g *gp)
 {
-    return info->si_code == SI_TKILL ||
+    return info->si_code == SI_TKILL || signal_of_own_call(info) ||
            (info->si_code == SI_TIMER && gp->lockedm != NULL);
+}
+
+/* It looks as if sent by kill from this process, which does not come this way if handled. */
+bool signal_of_own_call(const siginfo_t *info)
+{
+    return info->si_code == SI_USER &&
+           (signal_bit(info->si_signo) & RT_SIG_OWN_CALL) != 0 &&
+           info->si_pid == os_getpid();
+}
+
+void signal_own_call(void)
+{
+    struct rt_section s;
+    siginfo_t info;
+    struct g *gp = rt_self();
+    uint64_t set = gp != NULL ? gp->sigmask & RT_SIG_OWN_CALL : 0;
+    int sig;
+    if (set == 0)
+        return;
+    rt_enter(&s);
+    while ((sig = os_signal_take(set, &info)) != 0)
+        signal_left(gp, sig, &info);
+    rt_exit(&s);
+}
+
+void signal_left(struct g *gp, int sig, const void *info)
+{
+    if (!signal_of_own_call(info))
+        signal_to_process(sig, info, NULL);
+    else if (signal_push(gp, sig, info, false) == 0 && signal_accepts(gp, sig))
+        make_look(gp, sig);
 }
 
 void signal_landed(struct m *mp)
@@ -388,6 +418,7 @@ void signal_landed(struct m *mp)
         gp = mp->lockedg;
     if (gp != NULL && thread_directed(&info, gp) &&
         signal_push(gp, sig, &info, false) == 0) {
+        signal_arrived(sig);
         if (gp == rt_self())
             st_rlx(&gp->attention, true);
         else

@@ -8,8 +8,8 @@
  * thread; so when the caller alone can take it, it waits for that (to_group).
  * When all block it, it stays pending here: for the kernel some M between two Gs might have it
  * open, and the default action ends the process.  Otherwise the kernel acts.
- * signalfd reads what the kernel holds.  From the first one on, what nobody takes now goes there,
- * what was sent to a thread that blocks it included.
+ * signalfd reads what the kernel holds.  From the first one on, what all block goes there, what was
+ * sent to a thread included; not so while another thread has it open, which would get it.
  */
 #include <string.h>
 #include <sys/syscall.h>
@@ -48,7 +48,8 @@ static int to_thread(struct g *gp, int sig, const siginfo_t *info)
         return 0; /* glibc 2.34: a thread that has ended is no error */
     if (sig == SIGKILL || sig == SIGSTOP)
         return (int)-kernel_kill(os_getpid(), sig);
-    if (unlikely(ld_rlx(&fd_used)) && !signal_accepts(gp, sig)) {
+    if (unlikely(ld_rlx(&fd_used)) && !signal_accepts(gp, sig) &&
+        !signal_wanted_now(sig)) {
         if (info->si_code != SI_QUEUE)
             return (int)-kernel_kill(os_getpid(), sig);
         return (int)-arch_syscall6(SYS_rt_sigqueueinfo, os_getpid(), sig, (long)info, 0,

@@ -15,6 +15,7 @@
 
 #include "shim/posix/block.h"
 #include "shim/posix/posix.h"
+#include "shim/posix/signal.h"
 #include "shim/sync/io.h"
 
 /* --- libc's own functions behind the rows of syscalls.def (sys_real.c) ------------------- */
@@ -58,6 +59,8 @@ static inline long sys_ret(long r)
         do                                                                               \
             now_r_ = SYS(nr, __VA_ARGS__);                                               \
         while (unlikely(now_r_ == -EINTR));                                              \
+        if (unlikely(now_r_ == -EPIPE || now_r_ == -EFBIG))                              \
+            signal_own_call();                                                           \
         now_r_;                                                                          \
     })
 #define BLOCK(flags, nr, ...) BLOCK_6(flags, nr, __VA_ARGS__, 0, 0, 0, 0, 0, 0)

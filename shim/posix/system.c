@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "shim/posix/posix.h"
+#include "shim/posix/signal.h"
 
 static struct {
     pthread_mutex_t lock;
@@ -45,6 +46,7 @@ static void begin(struct call *c, sigset_t *to_default)
     sigemptyset(&child);
     sigaddset(&child, SIGCHLD);
     pthread_sigmask(SIG_BLOCK, &child, &c->mask);
+    signal_mask_sync(); /* if all block it now, nobody has taken it when it is unblocked */
 }
 
 static void end(const struct call *c)

@@ -192,7 +192,8 @@ int g_new(struct g **out, const struct g_attr *attr, void (*body)(struct g *))
     gp->preempt_off = 0;
     gp->blocking = false;
     gp->sched_set = gp->affinity_set = gp->sched_pending = gp->has_ceilings = false;
-    gp->slack_own = gp->kernel_own = gp->kernel_state = gp->nice_set = false;
+    gp->mask_shown = gp->slack_own = gp->kernel_own = gp->kernel_state = gp->nice_set =
+        false;
     gp->join = attr->detached ? JOIN_DETACHED : 0;
     gp->wstate = G_PARKED; /* until g_start */
     gp->wait_reason = WAIT_NONE;

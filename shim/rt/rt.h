@@ -234,8 +234,9 @@ struct g {
     bool has_ceilings;     /* bound for good, see sync/pshared.c */
     uint64_t affinity[16]; /* wanted, when affinity_set */
     /* signals, see rt/signal.c and posix/signal.h */
-    uint64_t sigmask;            /* blocked; own thread writes, atomic for readers */
-    uint64_t sig_counted;        /* the mask it is counted under; own thread */
+    uint64_t sigmask;     /* blocked; own thread writes, atomic for readers */
+    bool mask_shown;      /* the kernel blocks all of it (posix/exec.c); own thread */
+    uint64_t sig_counted; /* the mask it is counted under; own thread */
     struct os_altstack altstack; /* the program's; size 0: none; own thread */
     uintptr_t in_handler;        /* frame of its outermost handler, see rt_in_handler */
     /* handlers run on this G, all / those without SA_RESTART; own thread */
@@ -275,12 +276,13 @@ struct m {
     bool idle;         /* on the idle list; under sched.lock */
     bool listed;       /* on allm; by who publishes it */
     uint32_t rng;
-    int tid;           /* 0: no kernel thread, see proc.c; else const */
-    bool polling;      /* sleeps in the network poller, not on park; atomic [M2] */
-    bool look_now;     /* own thread: look at the network before anything else */
-    struct m *link;    /* idle list, under sched.lock; mended, mfree */
-    struct m *alllink; /* const after publication */
-    uint64_t sigmask;  /* the kernel's mask of this thread, as far as we set it */
+    int tid;            /* 0: no kernel thread, see proc.c; else const */
+    bool polling;       /* sleeps in the network poller, not on park; atomic [M2] */
+    bool look_now;      /* own thread: look at the network before anything else */
+    struct m *link;     /* idle list, under sched.lock; mended, mfree */
+    struct m *alllink;  /* const after publication */
+    uint64_t sigmask;   /* the kernel's mask of this thread, as far as we set it */
+    struct g *last_run; /* the last G here; atomic, own thread */
     struct os_altstack
         gsignal; /* const: the kernel's signal stack for this thread, always */
     /* a signal that came in a runtime section or on g0: 0, or its number; own thread [Z1] */
@@ -469,6 +471,9 @@ struct rt_hooks {
     /* m.sig_no was set: on that M, in a section or on g0, no lock held; empties it.  The
      * kernel's mask has been opened or will be by the caller. */
     void (*landed)(struct m *);
+    /* signal SIG with INFO, a siginfo_t, was left pending on this M by GP, which blocks it.
+     *                                                                                   [rt] */
+    void (*left)(struct g *gp, int sig, const void *info);
 };
 extern const struct rt_hooks *rt_hooks; /* const after rt_start */
 
@@ -693,6 +698,13 @@ uint32_t g_number(const struct g *gp);
 enum { RT_SIG_BLOCK, RT_SIG_UNBLOCK, RT_SIG_SETMASK }; /* for os_sigmask */
 /* All that may ever be blocked: not the two that libc keeps for itself. */
 #define RT_SIG_ALL (~(3ull << 31))
+/* What the kernel sends to a thread for a call of its own: SIGPIPE and SIGXFSZ. */
+#define RT_SIG_OWN_CALL (1ull << 12 | 1ull << 24)
+/* rt_mask_of - what the kernel's mask is while GP runs. */
+static inline uint64_t rt_mask_of(const struct g *gp)
+{
+    return unlikely(gp->mask_shown) ? gp->sigmask : rt_kernel_mask(gp->sigmask);
+}
 /* rt_mask_load - set the kernel's mask of the calling M for GP, which runs here.   [rt] [G]
  * First takes care of a signal that has landed on the M. */
 void rt_mask_load(struct m *mp, struct g *gp);

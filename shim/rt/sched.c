@@ -71,6 +71,8 @@ static inline void after_switch(struct g *self, struct g *prev)
     st_rel(&prev->on_cpu, 0); /* MO: release -> [G2]: registers saved */
     if (unlikely(mp->sigmask != rt_kernel_mask(self->sigmask)) && self != &mp->g0)
         rt_mask_load(mp, self);
+    if (self != &mp->g0)
+        mp->last_run = self;
 }
 
 void g_wait_off_stack(struct g *gp)

@@ -14,6 +14,10 @@
  * blocks exactly what all Gs block (sched.catch_want), and passes on what it gets to a G that
  * does not.  An idle M blocks all as soon as some G has ever blocked something: else it might be
  * given what all Gs block, which has to stay pending in the process.
+ * SIGPIPE of a write is sent to the kernel thread that made it.  If the G blocks it, it stays
+ * pending there, and the G goes on somewhere else.  So before the mask opens for the next G, it is
+ * taken out and put into the G's own queue (take_left).
+ *
  * Rejected: the catcher blocks nothing, and gives back what nobody wants: a sequence of
  * queued signals would lose its order on the way.
  */
@@ -24,12 +28,25 @@
 static struct m *sysmon_m;
 static uintptr_t sysmon_tp;
 
+/* The G that ran here last made calls that sent it signals which it blocks.  They are its own, but
+ * the kernel holds them for this thread, on which they would hit the next G. */
+static void take_left(struct m *mp)
+{
+    uint64_t info[16]; /* siginfo_t */
+    int sig;
+    while ((sig = os_signal_take(RT_SIG_OWN_CALL, info)) != 0)
+        rt_hooks->left(mp->last_run, sig, info);
+}
+
 void rt_mask_load(struct m *mp, struct g *gp)
 {
     rt_land(mp);
-    uint64_t mask = rt_kernel_mask(gp->sigmask);
+    uint64_t mask = rt_mask_of(gp);
     if (mp->sigmask == mask)
         return;
+    if (mp->last_run != NULL && mp->last_run != gp &&
+        (mp->last_run->sigmask & ~mask & RT_SIG_OWN_CALL) != 0)
+        take_left(mp);
     mp->sigmask = mask;
     os_sigmask(RT_SIG_SETMASK, &mask, NULL);
 }

@@ -344,6 +344,7 @@ void rt_fork_child(void)
     gp->trace = (struct trace_g){0};
     gp->m = NULL;
     gp->is_main = true;
+    gp->mask_shown = false;
     gp->kernel_state = false; /* it is the whole process's now */
     /* The kernel has our M's signal stack: the program's takes its place again. */
     struct os_altstack alt = gp->altstack;
