@@ -454,6 +454,7 @@ void signal_begin(struct g *gp)
 void signal_end(struct g *gp)
 {
     struct rt_section s;
+    signal_own_call(); /* the next thread in this memory is somebody else */
     rt_enter(&s);
     rt_lock(&gp->sig_lock);
     st_rlx(&gp->sig_open, false);

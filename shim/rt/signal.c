@@ -45,7 +45,7 @@ void rt_mask_load(struct m *mp, struct g *gp)
     if (mp->sigmask == mask)
         return;
     if (mp->last_run != NULL && mp->last_run != gp &&
-        (mp->last_run->sigmask & ~mask & RT_SIG_OWN_CALL) != 0)
+        (mp->sigmask & ~mask & RT_SIG_OWN_CALL) != 0)
         take_left(mp);
     mp->sigmask = mask;
     os_sigmask(RT_SIG_SETMASK, &mask, NULL);
