@@ -50,7 +50,9 @@ static bool make_m(void)
     if (mp == NULL && (mp = proc_m_alloc()) == NULL)
         return false;
     os_set_name(sched.name); /* it is born with the name of its maker */
+    rt_lock(&sched.makers);
     int err = start_thread(mp);
+    rt_unlock(&sched.makers);
     os_set_name(own_name);
     if (err == 0)
         return true;

@@ -2,9 +2,11 @@
  *
  * Ours: the caller's kernel thread makes the system call; if it works, every other one is
  * sent libc's own signal for the purpose (nobody ever blocks it), and makes it in the
- * handler.  /proc/self/task says which there are, read until a round finds no new one; a
- * thread made meanwhile has the ids of its maker, old or new, so none is missed.  Each makes
+ * handler.  /proc/self/task says which there are, read until a round finds no new one.  Each makes
  * the call exactly once: setuid(0) of a program with a saved id is another call the second time.
+ * A thread has the ids of its maker; if that has made the call, the new one must not.  So sysmon
+ * makes no M meanwhile (sched.makers).  What others make then, libc or a bound thread, has old ids
+ * or new, and is found; they must not wait for us, as the program's allocator may for them.
  *
  * libc's, which still serves callers inside of it (initgroups): it marks the threads on its
  * lists, signals each, and goes round again until no mark is left; its handler takes the mark
@@ -51,8 +53,7 @@ struct call {
     } at[];
 };
 
-static struct call *call; /* under lock; read by handlers, atomic [X1] */
-static uint32_t lock;     /* futex: 0 free, 1 held, 2 held and waited for; atomic [X2] */
+static struct call *call; /* under sched.makers; read by handlers, atomic [X1] */
 
 static long make_call(const struct call *c)
 {
@@ -147,21 +148,6 @@ static long run_everywhere(struct call *c, DIR *tasks)
     return 0;
 }
 
-static void take_lock(void)
-{
-    uint32_t e = 0;
-    if (cas_acq(&lock, &e, 1)) /* MO: acquire <- [X2] */
-        return;
-    while (xchg_acq(&lock, 2) != 0) /* MO: acquire <- [X2] */
-        os_futex_wait(&lock, 2, RT_FOREVER);
-}
-
-static void drop_lock(void)
-{
-    if (xchg_rel(&lock, 0) == 2) /* MO: release -> [X2] */
-        os_futex_wake(&lock, 1);
-}
-
 static int setxid(long nr, long a, long b, long d)
 {
     struct call first = {.nr = nr, .a = {a, b, d}};
@@ -175,9 +161,9 @@ static int setxid(long nr, long a, long b, long d)
     *c = first;
     rt_lock_m();
     rt_block_begin(true);
-    take_lock();
+    rt_lock(&sched.makers);
     long r = run_everywhere(c, tasks);
-    drop_lock();
+    rt_unlock(&sched.makers);
     rt_block_end();
     rt_unlock_m();
     closedir(tasks);
@@ -268,7 +254,6 @@ void setxid_start(void)
 {
     struct kernel_sigaction sa;
     long bytes = sizeof sa.mask;
-    lock = 0;
     call = NULL;
     if (arch_syscall6(SYS_rt_sigaction, SIG_SETXID, 0, (long)&sa, bytes, 0, 0) != 0)
         return;

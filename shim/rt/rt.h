@@ -376,6 +376,9 @@ struct sched {
     struct m *allm;
     struct p *allp[RT_MAX_P];
     bool started;
+    /* held while sysmon makes a kernel thread, or ids change in all (posix/setxid.c); taken before
+     * every other lock, in no section */
+    struct rt_lock makers;
     unsigned long slack_ns; /* timer slack that the program knows; const after start */
     int sysmon_tid; /* its kernel thread is as the process began; const after start */
     /* signals, see signal.c; atomic */
