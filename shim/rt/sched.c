@@ -298,7 +298,8 @@ bool rt_give_way(struct g *gp)
 {
     struct rt_section s;
     const struct p *pp = gp->m->p; /* a hint, until we are in a section */
-    if (pp == NULL || runq_empty(pp) ||
+    /* One that is bound to its M would cost the switches of two kernel threads. */
+    if (pp == NULL || gp->lockedm != NULL || runq_empty(pp) ||
         arch_cycles() - ld_rlx(&sched.hog_seen) < HOG_CYCLES)
         return false;
     rt_enter(&s);
