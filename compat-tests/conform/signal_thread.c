@@ -3,6 +3,7 @@
 #include "conform.h"
 
 #include <semaphore.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <linux/futex.h>
 
@@ -568,19 +569,47 @@ TEST(by_tid)
     join(t);
     CHECK_EQ(tgkill(getpid(), gettid(), 0), 0);
     CHECK_ERR(tgkill(getpid(), gettid(), 1000), EINVAL);
+    CHECK_ERR(tgkill(-1, gettid(), SIGUSR1), EINVAL);
+    CHECK_ERR(syscall(SYS_tgkill, 0, gettid(), SIGUSR1), EINVAL);
+    CHECK_ERR(tgkill(getppid(), gettid(), 0), ESRCH);
     calls = 0;
     CHECK_EQ(tgkill(getpid(), gettid(), SIGUSR1), 0);
     CHECK_EQ(syscall(SYS_tgkill, getpid(), gettid(), SIGUSR1), 0);
     CHECK_EQ(calls, 2);
 }
 
-/* ---- default actions ------------------------------------------------------------------------------ */
-
 static void *parked(void *arg)
 {
     sem_wait(arg);
     return NULL;
 }
+
+/* RLIMIT_SIGPENDING is for those that queue; it may change at any time. */
+TEST(more_than_may_be_pending)
+{
+    sigset_t set, old;
+    struct rlimit was, none;
+    sem_t end;
+    sem_init(&end, 0, 0);
+    pthread_t t = spawn(parked, &end); /* there are threads */
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGRTMIN + 3);
+    CHECK_EQ(pthread_sigmask(SIG_BLOCK, &set, &old), 0);
+    CHECK_EQ(getrlimit(RLIMIT_SIGPENDING, &was), 0);
+    none = (struct rlimit){0, was.rlim_max};
+    CHECK_EQ(setrlimit(RLIMIT_SIGPENDING, &none), 0);
+    CHECK_EQ(pthread_sigqueue(pthread_self(), SIGRTMIN + 3, (union sigval){0}), EAGAIN);
+    CHECK_ERR(syscall(SYS_tgkill, getpid(), gettid(), SIGRTMIN + 3), EAGAIN);
+    CHECK_EQ(setrlimit(RLIMIT_SIGPENDING, &was), 0);
+    CHECK_EQ(pthread_sigqueue(pthread_self(), SIGRTMIN + 3, (union sigval){0}), 0);
+    CHECK_EQ(sigwaitinfo(&set, NULL), SIGRTMIN + 3);
+    CHECK_EQ(pthread_sigmask(SIG_SETMASK, &old, NULL), 0);
+    sem_post(&end);
+    join(t);
+}
+
+/* ---- default actions ------------------------------------------------------------------------------ */
 
 struct flip {
     int sig, rounds, handled, stop;

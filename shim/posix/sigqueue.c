@@ -45,11 +45,11 @@ struct sig_entry {
 
 enum { CHUNK = 64 * 1024 };
 
-/* Entries are never given back; as many as the kernel allows to be pending. */
+/* Entries are never given back. */
 static struct {
     struct rt_lock lock;
     struct sig_entry *free; /* under lock */
-    size_t used, limit;     /* under lock; used is also read as a hint */
+    size_t used;            /* under lock; also read as a hint */
 } pool;
 
 static struct g unclaimed = {.sig_open = true}; /* only its signal queue is used */
@@ -63,19 +63,24 @@ static void pool_grow_locked(void)
         e[i].next = pool.free;
         pool.free = &e[i];
     }
-    if (pool.limit == 0) {
-        struct rlimit r = {0};
-        arch_syscall6(SYS_prlimit64, 0, RLIMIT_SIGPENDING, 0, (long)&r, 0, 0);
-        pool.limit = r.rlim_cur > 64 ? r.rlim_cur : 64;
-    }
 }
 
-static struct sig_entry *entry_new(void)
+/* As many as may be pending now.  Not asked for the others, which a thread has once each. */
+static size_t limit_of(int sig)
 {
+    struct rlimit r = {.rlim_cur = RLIM_INFINITY};
+    if (sig >= SIGNAL_FIRST_RT)
+        arch_syscall6(SYS_prlimit64, 0, RLIMIT_SIGPENDING, 0, (long)&r, 0, 0);
+    return r.rlim_cur;
+}
+
+static struct sig_entry *entry_new(int sig)
+{
+    size_t limit = limit_of(sig);
     rt_lock(&pool.lock);
     if (pool.free == NULL)
         pool_grow_locked();
-    struct sig_entry *e = pool.used < pool.limit ? pool.free : NULL;
+    struct sig_entry *e = pool.used < limit ? pool.free : NULL;
     if (e != NULL) {
         pool.free = e->next;
         st_rlx(&pool.used, pool.used + 1);
@@ -113,7 +118,7 @@ int signal_push(struct g *gp, int sig, const siginfo_t *info, bool process)
     if (!gp->sig_open) {
         err = ESRCH;
     } else if (!twice) {
-        struct sig_entry *e = entry_new();
+        struct sig_entry *e = entry_new(sig);
         if (e != NULL) {
             e->process = process;
             e->info = *info;

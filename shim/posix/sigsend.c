@@ -97,13 +97,13 @@ static struct g *g_of(long tid)
     return tid == os_getpid() ? rt_main_g() : g_of_tid((uint32_t)tid);
 }
 
-/* TGID 0: not given.  INFO NULL: made here.  0 or -errno; or 1: for the kernel. */
+/* INFO NULL: made here.  0 or -errno; or 1: for the kernel. */
 static long to_tid(long tgid, long tid, int sig, const siginfo_t *info)
 {
-    struct g *gp = tid > 0 ? g_of(tid) : NULL;
+    struct g *gp = tgid > 0 && tid > 0 ? g_of(tid) : NULL;
     if (gp == NULL)
         return 1;
-    if (tgid != 0 && tgid != os_getpid())
+    if (tgid != os_getpid())
         return -ESRCH;
     siginfo_t made;
     if (info == NULL) {
@@ -280,7 +280,7 @@ bool signal_syscall(long *ret, long nr, const long *a)
         return false;
     switch (nr) {
     case SYS_tkill:
-        r = to_tid(0, (pid_t)a[0], (int)a[1], NULL);
+        r = to_tid(os_getpid(), (pid_t)a[0], (int)a[1], NULL);
         break;
     case SYS_tgkill:
         r = to_tid((pid_t)a[0], (pid_t)a[1], (int)a[2], NULL);
