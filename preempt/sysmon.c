@@ -204,7 +204,8 @@ void *sysmon_main(void *arg)
             next = hurry;
         }
         int64_t at_most = rt_debug_on ? debug_tick(now, !r.busy) : RT_FOREVER;
-        int64_t review = net_review(now);
-        kicked = sleep_until(next, review < at_most ? review : at_most, now);
+        int64_t review = net_review(now), trim = g_trim(now);
+        at_most = review < at_most ? review : at_most;
+        kicked = sleep_until(next, trim < at_most ? trim : at_most, now);
     }
 }

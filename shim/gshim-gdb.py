@@ -64,9 +64,9 @@ def threads():
     main = static("start.c", "main_g")
     if static("start.c", "main_adopted"):
         yield Thread(main.dereference())
-    slots = static("gthread.c", "slots")
-    for i in range(int(static("gthread.c", "nslots")) if int(slots) else 0):
-        gp = slots[i]
+    rows = static("gtable.c", "rows")
+    for i in range(int(static("gtable.c", "nrows")) if int(rows) else 0):
+        gp = rows[i]["gp"]
         if int(gp) and int(gp["tid"]) and int(gp) != int(main):
             yield Thread(gp.dereference())
 

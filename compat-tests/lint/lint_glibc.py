@@ -4,7 +4,7 @@
 from lintlib import fails, grep, passes, run, sources, without_comments
 
 HOMES = ("shim/libc/glibc.c", "shim/libc/glibc.h", "shim/libc/glibc_probe.c",
-         "shim/libc/glibc_objects.c")
+         "shim/libc/glibc_objects.c", "shim/libc/glibc_tcb.c")
 PRIVATE = (r"\b_dl_\w*|\b_thread_db_\w*|\b__resp\b|\b__ctype_init\b|\b__call_tls_dtors\b|"
            r"\bGLIBC_PRIVATE\b|\b_rtld_global\w*|\b__nptl_\w*|\b__libc_(?:early_init|"
            r"thread_freeres|single_threaded_internal|enable_secure)\b")

@@ -128,6 +128,45 @@ Test(stack, reuse_is_last_in_first_out, .init = setup)
         cr_assert_eq(stack_class_pop(other), &gs[i]);
 }
 
+Test(stack, what_nobody_needed_is_told_by_the_least_there_was, .init = setup)
+{
+    static struct g gs[10];
+    struct stack_class *c = stack_class_get(STACK, page, TOP);
+    for (size_t i = 0; i < 10; i++) {
+        gs[i].stack_used = i % 2 == 0;
+        stack_class_push(c, &gs[i]);
+    }
+    cr_assert_eq(c->nfree, 10);
+    cr_assert_eq(c->nused, 5);
+    cr_assert_eq(stack_class_unneeded(c, 0), 0, "nobody has watched yet");
+    stack_classes_watch();
+    cr_assert_eq(stack_class_unneeded(c, 0), 10);
+    cr_assert_eq(stack_class_unneeded(c, 7), 3);
+    cr_assert_eq(stack_class_unneeded(c, 11), 0);
+    struct g *taken[4];
+    for (size_t i = 0; i < 4; i++)
+        taken[i] = stack_class_pop(c);
+    for (size_t i = 0; i < 4; i++)
+        stack_class_push(c, taken[i]);
+    cr_assert_eq(stack_class_unneeded(c, 0), 6, "four were in use for a moment");
+    cr_assert_eq(c->nused, 5);
+}
+
+Test(stack, owns_its_blocks_and_nothing_else, .init = setup)
+{
+    int local;
+    struct stack_class *c = stack_class_get(STACK, page, TOP);
+    cr_assert_not(stack_owns(&local));
+    for (int i = 0; i < 100; i++) {
+        char *b = stack_block_new(c);
+        cr_assert(stack_owns(b));
+        cr_assert(stack_owns(b + c->block_bytes - 1));
+    }
+    cr_assert_not(stack_owns(&local));
+    stack_forget();
+    cr_assert_not(stack_owns(c->bump - 1));
+}
+
 Test(stack, forget_starts_anew, .init = setup)
 {
     static struct g gone;
@@ -168,6 +207,21 @@ static void expect_guarded(char *block, size_t guard, size_t block_bytes)
     }
     cr_assert_eq(fate_of_write(block + guard), 0);
     cr_assert_eq(fate_of_write(block + block_bytes - 1), 0);
+}
+
+Test(stack, discarded_block_is_zero_and_guarded_again, .init = setup)
+{
+    struct stack_class *c = stack_class_get(STACK, page, TOP);
+    char *b = stack_block_new(c);
+    struct g *gp = (struct g *)(void *)(b + c->block_bytes - sizeof *gp);
+    cr_assert_eq(stack_block_at(c, gp), b);
+    memset(b + page, 1, c->block_bytes - page);
+    stack_block_unguard(c, b);
+    os_discard(b, c->block_bytes);
+    stack_block_reguard(c, b);
+    for (size_t i = page; i < c->block_bytes; i++)
+        cr_assert_eq(b[i], 0);
+    cr_assert_eq(fate_of_write(b + page - 1), SIGSEGV);
 }
 
 Test(stack, guard_pages_fault, .init = setup)

@@ -1,5 +1,5 @@
-/* glibc.h - what glibc_probe.c found out about the C library, for glibc.c.  Private to both:
- * nothing else may know these things. */
+/* glibc.h - what glibc_probe.c found out about the C library, for glibc.c and glibc_tcb.c.
+ * Private to them: nothing else may know these things. */
 #ifndef GSHIM_GLIBC_H
 #define GSHIM_GLIBC_H
 
@@ -100,6 +100,15 @@ static inline void **ptr_at(void *base, uintptr_t offset)
 {
     return (void **)((char *)base + offset);
 }
+
+static inline uint32_t *glibc_cancel_word(void *tcb)
+{
+    return at(tcb, glibc_off.pthread_cancelhandling.offset);
+}
+
+/* Parts of an identity that its kernel thread has registered, back to those of a new one. */
+void glibc_robust_init(void *tcb);
+void glibc_rseq_unregistered(void *tcb);
 
 static inline void *list_head(void)
 {

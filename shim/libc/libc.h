@@ -1,14 +1,14 @@
 /* libc.h - what the runtime needs from the C library that no public interface gives.
  *
  * A G has its own libc identity: a thread control block (TCB) with static TLS that the C
- * library itself laid out, in memory that we choose.  glibc.c implements this header and
- * is the only file with private knowledge.  Where the layout is not what is expected,
+ * library itself laid out, in memory that we choose.  glibc*.c implement this header and
+ * are the only files with private knowledge.  Where the layout is not what is expected,
  * libc_probe says why and the library passes everything through to NPTL.
  *
  * A TCB is made once and then reused for one thread after another: the part of its TLS
  * that belongs to libc (malloc's thread cache, resolver state) is kept, the application
- * modules' part is reset to its initial image.  It is never given back while the process
- * lives, since libc has it on its list of threads (dlopen initialises TLS through it).
+ * modules' part is reset to its initial image.  libc has it on its list of threads all the
+ * while (dlopen initialises TLS through that); it leaves the list when its memory is given up.
  */
 #ifndef GSHIM_LIBC_H
 #define GSHIM_LIBC_H
@@ -57,6 +57,16 @@ int libc_tcb_make(void *tcb, uint32_t tid);
 /* libc_tcb_reuse - prepare the identity of a finished thread for the next.   [nopreempt]
  * Returns 0, or ENOMEM when modules' dynamic TLS could not be renewed. */
 int libc_tcb_reuse(void *tcb, uint32_t tid);
+
+/* Giving up the identity of a finished thread.                              [any], foreign
+ * libc_tcb_unlist - take it off libc's list; threads of libc that walk the list may still be on
+ *   it, so its memory must stay as it is until their walks have ended.
+ * libc_tcb_list - back again.
+ * libc_tcb_drop - then: free what it owns; what malloc has cached for it goes to an identity
+ *   yet to be made.  False: no memory to save that in, nothing was done. */
+void libc_tcb_unlist(void *tcb);
+void libc_tcb_list(void *tcb);
+bool libc_tcb_drop(void *tcb);
 
 /* libc_thread_run - BODY(ARG), then everything that ends a thread: C++ thread_local and key
  * destructors, and libc's own per-thread state put back to that of a new thread.  The frame is

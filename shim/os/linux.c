@@ -31,7 +31,7 @@
 enum { NS_PER_S = 1000000000 };
 
 /* Linux 6.13; not in older headers. */
-enum { OS_MADV_GUARD_INSTALL = 102 };
+enum { OS_MADV_GUARD_INSTALL = 102, OS_MADV_GUARD_REMOVE = 103 };
 
 static int (*clock_fast)(clockid_t, struct timespec *); /* const after os_init */
 static size_t page_size;
@@ -141,15 +141,22 @@ void os_unmap(void *p, size_t bytes)
     SYS3(SYS_munmap, p, bytes, 0);
 }
 
+static int no_markers; /* atomic, hint only: set once the kernel refused */
+
 int os_guard(void *p, size_t bytes)
 {
-    static int no_markers; /* atomic, hint only: set once the kernel refused */
     if (ld_rlx(&no_markers))
         return -EINVAL;
     int r = (int)SYS3(SYS_madvise, p, bytes, OS_MADV_GUARD_INSTALL);
     if (r != 0)
         st_rlx(&no_markers, 1);
     return r;
+}
+
+void os_unguard(void *p, size_t bytes)
+{
+    if (!ld_rlx(&no_markers))
+        SYS3(SYS_madvise, p, bytes, OS_MADV_GUARD_REMOVE);
 }
 
 int os_protect(void *p, size_t bytes)

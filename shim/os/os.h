@@ -44,6 +44,8 @@ void os_unmap(void *p, size_t bytes);
  * mapping.  0 or -errno.  os_protect - the same by mprotect, which costs two mappings. */
 int os_guard(void *p, size_t bytes);
 int os_protect(void *p, size_t bytes);
+/* os_unguard - remove such markers, if the kernel knows any. */
+void os_unguard(void *p, size_t bytes);
 /* os_mapping_limit - vm.max_map_count. */
 size_t os_mapping_limit(void);
 /* os_peek - copy N bytes from P, which may be anything; false when it cannot be read. */

@@ -1,4 +1,4 @@
-/* gthread.c - making, finding, finishing and reusing Gs.
+/* gthread.c - making, finishing and reusing Gs.
  *
  * A G's memory is a block of stack.c: stack, TLS, TCB and struct g.  With a stack given by the
  * program the block holds only the last three, so nothing of ours dies with that memory.
@@ -7,24 +7,22 @@
  * A G may be on a free list while its M still runs the last instructions on its stack; the
  * taker waits for on_cpu to fall [G2].
  *
- * The slot table maps small numbers to Gs, for tids and for listing; rows are written once.
+ * Three ways to a G, the cheapest first: a warm one from a free list; a cold one, whose memory
+ * went back to the kernel (gtrim.c) and which keeps its place; a new block.
  */
 #include "shim/rt/rt.h"
 
 #include <errno.h>
 
 #include "shim/libc/libc.h"
+#include "shim/rt/gtable.h"
 #include "shim/rt/stack.h"
 
 enum {
-    P_FREE_MAX = 64,        /* finished Gs a P keeps; half goes to the class then */
-    GENERATIONS = 126,      /* keeps tids below 2^28, so that CPU clock ids hold them */
-    DEEP_STACK = 64 * 1024, /* a finished thread's stack beyond this is given back */
+    P_FREE_MAX = 64, /* finished Gs a P keeps; half goes to the class then */
 };
 
-static struct g **slots;  /* RT_MAX_G rows; atomic [N1] */
 static bool memory_short; /* atomic, hint: a block was refused once */
-static uint32_t nslots;   /* atomic */
 
 static size_t top_bytes(void)
 {
@@ -45,47 +43,51 @@ static struct g *carve(char *block, struct stack_class *c)
     return gp;
 }
 
-static bool take_slot(struct g *gp)
+/* GP has its place in a block and in the table, and an identity yet to be made. */
+static struct g *with_identity(struct g *gp)
 {
-    if (unlikely(ld_acq(&slots) == NULL)) { /* MO: acquire <- [N1] */
-        struct g **fresh = os_map(RT_MAX_G * sizeof *fresh), **e = NULL;
-        if (fresh == NULL)
-            return false;
-        if (!cas_ar(&slots, &e, fresh)) /* MO: [N1] */
-            os_unmap(fresh, RT_MAX_G * sizeof *fresh);
+    gp->tid = g_next_tid(gp);
+    if (libc_tcb_make(gp->tcb, gp->tid) != 0) {
+        gp->wstate = G_DEAD;
+        gp->tid = 0;
+        return NULL;
     }
-    uint32_t i = add_rlx(&nslots, 1);
-    if (i >= RT_MAX_G) {
-        add_rlx(&nslots, -1u);
-        return false;
-    }
-    gp->slot = i;
-    st_rel(&slots[i], gp); /* MO: release -> [N1] in g_of_slot */
-    return true;
+    *(struct g **)((char *)gp->tcb + arch_self_offset()) = gp;
+    gp->waiter.gp = gp;
+    /* No timer of an earlier life of this memory can have the number of a wait to come. */
+    gp->waiter.seq = arch_cycles();
+    return gp;
 }
 
-static uint32_t next_tid(struct g *gp)
+static struct g *from_cold(struct stack_class *c)
 {
-    gp->generation = (uint16_t)((gp->generation + 1) % GENERATIONS);
-    return RT_FIRST_TID + ((uint32_t)gp->generation * RT_MAX_G | gp->slot);
+    uint32_t slot;
+    if (!g_cold_pop(c, &slot))
+        return NULL;
+    struct g_row *row = g_row_of(slot);
+    char *block = stack_block_at(c, row->gp);
+    stack_block_reguard(c, block);
+    __builtin_memset(row->gp, 0,
+                     sizeof *row->gp); /* a stale handle may have been written through */
+    struct g *gp = carve(block, c);
+    gp->slot = slot;
+    gp->generation = row->generation;
+    struct g *made = with_identity(gp);
+    if (made == NULL)
+        g_cold_push(c, slot);
+    else
+        st_rel(&row->state, ROW_WARM); /* MO: release -> [N1] in g_of_slot */
+    return made;
 }
 
+/* What fails here leaves address space unused, nothing more: only its top was touched. */
 static struct g *from_scratch(struct stack_class *c)
 {
     char *block = stack_block_new(c);
     if (block == NULL)
         return NULL;
     struct g *gp = carve(block, c);
-    if (!take_slot(gp))
-        return NULL;
-    gp->tid = next_tid(gp);
-    if (libc_tcb_make(gp->tcb, gp->tid) != 0) {
-        gp->wstate = G_DEAD;
-        return NULL; /* address space only: nothing of it was touched but the top */
-    }
-    *(struct g **)((char *)gp->tcb + arch_self_offset()) = gp;
-    gp->waiter.gp = gp;
-    return gp;
+    return g_row_take(gp) ? with_identity(gp) : NULL;
 }
 
 static struct g *pop_free(struct stack_class *c)
@@ -103,9 +105,7 @@ static struct g *pop_free(struct stack_class *c)
     return gp != NULL ? gp : stack_class_pop(c);
 }
 
-/* Memory is short: what Ps that idle have kept for themselves goes to the classes now, and
- * nobody keeps anything from here on. */
-static struct g *from_idle_ps(struct stack_class *c)
+void g_caches_drop_idle(void)
 {
     struct rt_section s;
     struct g *all = NULL;
@@ -127,6 +127,13 @@ static struct g *from_idle_ps(struct stack_class *c)
         stack_class_push(gp->cls, gp);
     }
     rt_exit(&s);
+}
+
+/* Memory is short: what Ps that idle have kept for themselves goes to the classes now, and
+ * nobody keeps anything from here on. */
+static struct g *from_idle_ps(struct stack_class *c)
+{
+    g_caches_drop_idle();
     return stack_class_pop(c);
 }
 
@@ -135,7 +142,7 @@ static struct g *renew(struct g *gp, struct stack_class *c)
     if (gp == NULL)
         return NULL;
     g_wait_off_stack(gp);
-    gp->tid = next_tid(gp);
+    gp->tid = g_next_tid(gp);
     if (libc_tcb_reuse(gp->tcb, gp->tid) != 0) {
         stack_class_push(c, gp);
         return NULL;
@@ -155,6 +162,7 @@ static void set_stack(struct g *gp, const struct g_attr *attr)
         gp->stack_hi =
             gp->block_lo + stack_class_usable(gp->cls, gp->block_hi - gp->block_lo);
     }
+    gp->stack_used = !gp->user_stack;
     gp->stack_bytes = attr->stack_bytes;
     gp->guard_bytes = attr->guard_bytes;
     if (unlikely(ld_rlx(&rt_guards_used)))
@@ -169,6 +177,8 @@ int g_new(struct g **out, const struct g_attr *attr, void (*body)(struct g *))
     if (c == NULL)
         return EAGAIN;
     struct g *gp = renew(pop_free(c), c);
+    if (gp == NULL)
+        gp = from_cold(c);
     if (gp == NULL)
         gp = from_scratch(c);
     if (gp == NULL) {
@@ -259,6 +269,7 @@ void g_free(struct g *gp)
     struct g *self = rt_self();
     struct p *pp = self != NULL && self->in_rt != 0 ? self->m->p : NULL;
     gp->tid = 0;
+    g_trim_later();
     if (unlikely(ld_rlx(&memory_short) && pp != NULL)) {
         spill(pp, pp->ngfree);
         pp = NULL;
@@ -283,71 +294,11 @@ void g_abandon(struct g *gp)
     rt_exit(&s);
 }
 
-struct g *g_of_tcb(void *tcb)
-{
-    struct g *gp = ld_rlx((struct g **)((char *)tcb + arch_self_offset()));
-    if (likely(gp != NULL))
-        return gp;
-    /* Foreign; or its slot is empty while a child of clone runs with it (posix/fork.c). */
-    gp = rt_main_g();
-    if (gp == NULL || gp->tcb != tcb)
-        gp = g_of_tid(ld_rlx(libc_tid_word(tcb)));
-    return gp != NULL && gp->tcb == tcb ? gp : NULL;
-}
-
-struct g *g_of_slot(uint32_t slot)
-{
-    struct g **at = ld_acq(&slots); /* MO: acquire <- [N1] */
-    return at != NULL && slot < ld_rlx(&nslots) ? ld_acq(&at[slot]) : NULL; /* [N1] */
-}
-
-struct g *g_of_tid(uint32_t tid)
-{
-    if (tid < RT_FIRST_TID)
-        return NULL;
-    struct g *gp = g_of_slot((tid - RT_FIRST_TID) % RT_MAX_G);
-    return gp != NULL && ld_rlx(&gp->tid) == tid ? gp : NULL;
-}
-
-uint32_t g_slots(void)
-{
-    uint32_t n = ld_rlx(&nslots);
-    return n < RT_MAX_G ? n : RT_MAX_G;
-}
-
-/* --- listing ------------------------------------------------------------------------------ */
-
-uint32_t g_number(const struct g *gp)
-{
-    return gp->is_main ? 1 : gp->slot + 2;
-}
-
-static struct g *living_from(uint32_t slot)
-{
-    for (; slot < g_slots(); slot++) {
-        struct g *gp = g_of_slot(slot);
-        if (gp != NULL && ld_rlx(&gp->tid) != 0)
-            return gp;
-    }
-    return NULL;
-}
-
-struct g *g_first(void)
-{
-    struct g *gp = rt_main_g();
-    return gp != NULL ? gp : living_from(0);
-}
-
-struct g *g_next(struct g *gp)
-{
-    return living_from(gp->is_main ? 0 : gp->slot + 1);
-}
-
 /* After fork: the surviving G keeps its block; nothing else is remembered. */
 void g_forget_all(void)
 {
-    slots = NULL;
-    nslots = 0;
+    g_table_forget();
+    g_trim_forget();
     stack_forget();
 }
 

@@ -219,6 +219,7 @@ struct g {
     uint32_t slot; /* const: index in the slot table */
     uint16_t generation;
     bool user_stack;
+    bool stack_used; /* its own stack, since pages below its top were given back */
     bool c11;
     bool sched_explicit; /* by attribute, not inherited; for pthread_getattr_np */
     bool named;          /* name was set for it or a thread it descends from */
@@ -668,7 +669,7 @@ int64_t rt_timers_next(int64_t now_ns);
 /* rt_sleep - sleep until the deadline; [G].  0, or EINTR when rt_interrupt came. */
 int rt_sleep(int clock, int64_t deadline_ns);
 
-/* --- threads (gthread.c) --------------------------------------------------------------- */
+/* --- threads (gthread.c, gtable.c) --------------------------------------------------------------- */
 
 struct g_attr {
     size_t stack_bytes, guard_bytes;
@@ -695,6 +696,9 @@ uint32_t g_slots(void);
 struct g *g_first(void);
 struct g *g_next(struct g *gp);
 uint32_t g_number(const struct g *gp);
+/* g_trim - sysmon's duty: have memory of finished Gs given back; returns when to ask again
+ * (gtrim.c). */
+int64_t g_trim(int64_t now_ns);
 
 /* --- signals (signal.c) ------------------------------------------------------------------ */
 

@@ -8,9 +8,9 @@
  * the page table (Linux 6.13) and split none.  Without markers mprotect is used, for as
  * many stacks as a quarter of the kernel's limit of mappings (16,000 by default); further
  * stacks go unguarded, and one line on stderr says so.
- * Blocks stay mapped for the life of the process: a timer or a stale pthread_t may still
- * name a G, and libc has its TCB on a list.  Pages below the top are given back when a
- * thread with a deep stack ends (see g_free).
+ * Blocks stay mapped for the life of the process, since a timer or a stale pthread_t may
+ * still name a G; their pages are given back when nobody has needed them for a while
+ * (gtrim.c).
  */
 #include "shim/rt/rt.h"
 
@@ -23,6 +23,13 @@ static struct stack_class classes[MAX_CLASSES]; /* rows const once counted */
 static uint32_t nclasses;                       /* atomic [C1] */
 static struct rt_lock class_lock;
 static bool guard_warned;
+
+/* Where chunks are.  A million threads with stacks of 8 MB need 512. */
+enum { MAX_CHUNKS = 16384 };
+static struct chunk {
+    uintptr_t lo, hi;
+} * chunks;              /* MAX_CHUNKS; atomic [C2] */
+static uint32_t nchunks; /* atomic [C2] */
 
 static size_t round_up(size_t v, size_t to)
 {
@@ -67,6 +74,30 @@ struct stack_class *stack_class_get(size_t stack_bytes, size_t guard_bytes,
     return c;
 }
 
+static bool note_chunk(uintptr_t lo, uintptr_t hi)
+{
+    rt_lock(&class_lock);
+    if (chunks == NULL)
+        st_rel(&chunks, os_map(MAX_CHUNKS * sizeof *chunks)); /* MO: release -> [C2] */
+    bool room = chunks != NULL && nchunks < MAX_CHUNKS;
+    if (room) {
+        chunks[nchunks] = (struct chunk){lo, hi};
+        st_rel(&nchunks, nchunks + 1); /* MO: release -> [C2] */
+    }
+    rt_unlock(&class_lock);
+    return room;
+}
+
+bool stack_owns(const void *p)
+{
+    uint32_t n = ld_acq(&nchunks); /* MO: acquire <- [C2] */
+    const struct chunk *at = ld_acq(&chunks);
+    for (uint32_t i = 0; i < n; i++)
+        if ((uintptr_t)p >= at[i].lo && (uintptr_t)p < at[i].hi)
+            return true;
+    return false;
+}
+
 static bool add_chunk(struct stack_class *c)
 {
     size_t n = c->next_chunk;
@@ -77,7 +108,7 @@ static bool add_chunk(struct stack_class *c)
         n = 1;
         p = os_map(c->block_bytes);
     }
-    if (p == NULL)
+    if (p == NULL || !note_chunk((uintptr_t)p, (uintptr_t)p + n * c->block_bytes))
         return false;
     c->bump = p;
     c->chunk_end = p + n * c->block_bytes;
@@ -119,12 +150,33 @@ char *stack_block_new(struct stack_class *c)
     return p;
 }
 
+char *stack_block_at(const struct stack_class *c, const struct g *gp)
+{
+    return (char *)round_up((uintptr_t)(gp + 1), os_page_size()) - c->block_bytes;
+}
+
+void stack_block_reguard(struct stack_class *c, char *block)
+{
+    if (c->guard_bytes != 0)
+        os_guard(block, c->guard_bytes);
+}
+
+void stack_block_unguard(struct stack_class *c, char *block)
+{
+    if (c->guard_bytes != 0)
+        os_unguard(block, c->guard_bytes);
+}
+
 struct g *stack_class_pop(struct stack_class *c)
 {
     rt_lock(&c->lock);
     struct g *gp = c->free;
-    if (gp != NULL)
+    if (gp != NULL) {
         c->free = gp->link;
+        c->nused -= gp->stack_used;
+        if (--c->nfree < c->low)
+            c->low = c->nfree;
+    }
     rt_unlock(&c->lock);
     return gp;
 }
@@ -134,11 +186,35 @@ void stack_class_push(struct stack_class *c, struct g *gp)
     rt_lock(&c->lock);
     gp->link = c->free;
     c->free = gp;
+    c->nfree++;
+    c->nused += gp->stack_used;
     rt_unlock(&c->lock);
+}
+
+struct stack_class *stack_class_at(uint32_t i)
+{
+    return i < ld_acq(&nclasses) ? &classes[i] : NULL; /* MO: acquire <- [C1] */
+}
+
+void stack_classes_watch(void)
+{
+    struct stack_class *c;
+    for (uint32_t i = 0; (c = stack_class_at(i)) != NULL; i++) {
+        rt_lock(&c->lock);
+        c->low = c->nfree;
+        rt_unlock(&c->lock);
+    }
+}
+
+uint32_t stack_class_unneeded(const struct stack_class *c, uint32_t keep)
+{
+    uint32_t low = ld_rlx(&c->low);
+    return low > keep ? low - keep : 0;
 }
 
 void stack_forget(void)
 {
-    nclasses = 0;
+    nclasses = nchunks = 0;
+    chunks = NULL;
     class_lock.word = 0;
 }

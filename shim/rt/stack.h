@@ -16,6 +16,9 @@ struct stack_class {
     struct rt_lock lock;
     /* under lock */
     struct g *free;
+    uint32_t nfree, low; /* how many, and the least since stack_classes_watch; hints */
+    uint32_t nused;      /* of them with stack_used */
+    uint32_t cold;       /* list of cold Gs, see gtable.h; a hint */
     char *bump, *chunk_end;
     size_t next_chunk;
 };
@@ -31,6 +34,21 @@ static inline size_t stack_class_usable(const struct stack_class *c, size_t room
 }
 /* stack_block_new - a fresh zeroed block, guard installed; NULL: no memory. */
 char *stack_block_new(struct stack_class *c);
+/* stack_block_at - the block of this class that ends with GP. */
+char *stack_block_at(const struct stack_class *c, const struct g *gp);
+/* stack_block_unguard, stack_block_reguard - take the guard of a block away and install it
+ * again, where it is a marker: one survives that its pages are discarded, and keeps their page
+ * table. */
+void stack_block_unguard(struct stack_class *c, char *block);
+void stack_block_reguard(struct stack_class *c, char *block);
+/* stack_owns - is P in a block of some class? */
+bool stack_owns(const void *p);
+/* stack_class_at - the I-th class, NULL after the last. */
+struct stack_class *stack_class_at(uint32_t i);
+/* stack_classes_watch - begin to watch how few free Gs a class ever has;
+ * stack_class_unneeded - how many of them, beyond KEEP, were there all the time. */
+void stack_classes_watch(void);
+uint32_t stack_class_unneeded(const struct stack_class *c, uint32_t keep);
 /* Finished Gs of the class, last in first out. */
 struct g *stack_class_pop(struct stack_class *c);
 void stack_class_push(struct stack_class *c, struct g *gp);
