@@ -23,7 +23,7 @@
 #include "shim/rt/netpoll.h"
 #include "shim/rt/rt.h"
 
-enum { M_STACK = 256 * 1024 };
+enum { M_STACK = 256 * 1024, JOINS_PER_LOOK = 16 };
 static const int64_t LOOK_SHORT_NS = 50000; /* a blocked M is found this soon at best */
 
 /* --- making Ms ------------------------------------------------------------------------- */
@@ -105,19 +105,21 @@ static void make_wanted(void)
 }
 
 /* Ms are on their last instructions, so the join is short.  Only after it has the kernel
- * released the robust mutexes of the G that ended, and may others learn that it did. */
-static void join_ended(void)
+ * released the robust mutexes of the G that ended, and may others learn that it did.
+ * Returns whether there are more, for the next look. */
+static bool join_ended(void)
 {
-    if (likely(ld_rlx(&sched.mended) == NULL))
-        return;
-    struct m *mp = xchg_acq(&sched.mended, NULL), *next; /* MO: acquire <- [E1] */
-    for (; mp != NULL; mp = next) {
-        next = mp->link;
+    if (sched.ended == NULL && ld_rlx(&sched.mended) != NULL)
+        sched.ended = xchg_acq(&sched.mended, NULL); /* MO: acquire <- [E1] */
+    for (int n = 0; sched.ended != NULL && n < JOINS_PER_LOOK; n++) {
+        struct m *mp = sched.ended;
+        sched.ended = mp->link;
         REAL(pthread_join)((pthread_t)mp->g0.tcb, NULL);
         if (mp->last_g != NULL)
             rt_hooks->ended(mp->last_g);
         proc_m_free(mp);
     }
+    return sched.ended != NULL;
 }
 
 /* --- loop ----------------------------------------------------------------------------------- */
@@ -192,7 +194,7 @@ void *sysmon_main(void *arg)
          * whatever may be kicked for is looked at after this line, or before each sleep. */
         kicked |= xchg_ar(&sched.sysmon_word, 0) != 0;
         make_wanted();
-        join_ended();
+        bool more_ended = join_ended();
         rt_sysmon_signals();
         bool quiet = next == RT_FOREVER;
         if ((kicked && !ld_rlx(&sched.hogged)) || now >= next || quiet) {
@@ -206,6 +208,7 @@ void *sysmon_main(void *arg)
         int64_t at_most = rt_debug_on ? debug_tick(now, !r.busy) : RT_FOREVER;
         int64_t review = net_review(now), trim = g_trim(now);
         at_most = review < at_most ? review : at_most;
-        kicked = sleep_until(next, trim < at_most ? trim : at_most, now);
+        at_most = more_ended ? now : trim < at_most ? trim : at_most;
+        kicked = sleep_until(next, at_most, now);
     }
 }

@@ -12,8 +12,8 @@
  * locks it would inherit; but for a thread of one that has kernel state of its own, which is to be
  * inherited (sysmon_clone_m).
  *
- * To end one:   it is idle for IDLE_NS and there are more than a few; or the G that it was
- * bound to has ended.  Its kernel thread returns and is joined by sysmon, which keeps the struct
+ * To end one:   it is idle for IDLE_NS and there are more than a few, or at once where there are
+ * more than IDLE_MOST; or the G that it was bound to has ended.  Its kernel thread returns and is joined by sysmon, which keeps the struct
  * m for the next M.  It stays on allm, for those who walk that without a lock: tid is 0 while
  * there is no thread, and whoever holds on to it may wake, ask or signal another M in vain.
  * The idle list is a stack, so those at its bottom are the ones that nobody needs; they know by
@@ -38,6 +38,10 @@ enum { PARK_NONE, PARK_START, PARK_LOOK };
 enum { GSIGNAL_ROOM = 32 * 1024 }; /* for our handlers, above the frame itself */
 /* An idle M that ends and is missed costs 30 us or so; an idle one 20 KB, and work in fork. */
 static const int64_t IDLE_NS = 1000000000;
+enum {
+    IDLE_MOST = 64, /* idle Ms beyond one for each P that may wait for IDLE_NS */
+    M_CHUNK = 32,   /* memory for so many Ms is one mapping, or two */
+};
 enum { MOVE_LOOKS = 2000, MOVE_LOOK_NS = 50000 }; /* proc_move_g waits for another M */
 
 /* --- locks --------------------------------------------------------------------------- */
@@ -508,9 +512,10 @@ static bool wake_for_timers(struct m *mp)
     return true;
 }
 
-static bool too_many_idle_locked(void)
+static bool too_many_idle_locked(uint32_t reserve)
 {
-    return sched.nmidle > ld_rlx(&sched.npall); /* one for each P stays for good */
+    return sched.nmidle >
+           ld_rlx(&sched.npall) + reserve; /* one for each P stays for good */
 }
 
 /* MP has been idle for IDLE_NS.  False: it is still, or again, of use. */
@@ -518,7 +523,7 @@ static bool retire_m(struct m *mp)
 {
     rt_lock(&sched.lock);
     /* Not idle: somebody is starting us. */
-    bool ends = mp->idle && !mp->first && too_many_idle_locked();
+    bool ends = mp->idle && !mp->first && too_many_idle_locked(0);
     if (ends) {
         midle_remove_locked(mp);
         mp->ending = true;
@@ -534,8 +539,14 @@ void proc_stop(struct m *mp, bool timers)
         rt_unlock(&sched.lock);
         return;
     }
+    if (!mp->first && too_many_idle_locked(IDLE_MOST)) {
+        rt_unlock(&sched.lock);
+        mp->ending = true; /* thousands have blocked in the kernel, and are back */
+        return;
+    }
     midle_put_locked(mp);
-    int64_t retire_ns = too_many_idle_locked() ? os_now_ns() + IDLE_NS : RT_FOREVER;
+    bool too_many = too_many_idle_locked(0);
+    int64_t retire_ns = too_many ? os_now_ns() + IDLE_NS : RT_FOREVER;
     rt_unlock(&sched.lock);
     for (;;) {
         struct net_batch b = {.n = 0};
@@ -659,15 +670,25 @@ struct m *proc_m_again(void)
 
 struct m *proc_m_alloc(void)
 {
-    static uint32_t seed = 2463534242u;
-    struct m *mp = os_map(sizeof *mp);
-    if (mp == NULL)
-        return NULL;
+    static uint32_t seed = 2463534242u, left;
+    static struct m *next;
+    static char *stacks;
+    size_t page = os_page_size();
+    size_t bytes = (GSIGNAL_ROOM + os_min_sigstack() + page - 1) & ~(page - 1);
+    if (left == 0) {
+        next = os_map(M_CHUNK * sizeof *next);
+        stacks = os_map(M_CHUNK * bytes);
+        if (next == NULL || stacks == NULL)
+            return NULL; /* no memory: what little was had is not worth giving back */
+        left = M_CHUNK;
+    }
+    struct m *mp = next++;
+    left--;
     mp->g0.m = mp;
     mp->g0.in_rt = 1;
     mp->rng = add_rlx(&seed, 0x9e3779b9u) | 1;
-    mp->gsignal.bytes = GSIGNAL_ROOM + os_min_sigstack();
-    mp->gsignal.sp = os_map(mp->gsignal.bytes);
+    mp->gsignal.bytes = bytes;
+    mp->gsignal.sp = stacks + left * bytes;
     return mp;
 }
 

@@ -302,7 +302,7 @@ struct m {
     int64_t stray_cpu;          /* sysmon only: its CPU clock at the last look */
     struct m *stray_link;       /* sysmon only */
     struct trace_buffer *trace; /* const after publication; NULL: no trace */
-};
+} __attribute__((aligned(64)));
 
 /* --- P ----------------------------------------------------------------------------- */
 
@@ -356,6 +356,7 @@ struct sched {
     struct p *pwait; /* Ps given to Ms that sysmon has yet to make */
     uint32_t m_wanted;
     struct m *mended; /* ended, to be joined by sysmon; linked by link; atomic [E1] */
+    struct m *ended;  /* taken from there, to be joined; sysmon only */
     struct m *mfree;  /* joined, for new Ms; sysmon only */
     /* atomic */
     uint32_t nmspinning;
