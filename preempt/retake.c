@@ -15,9 +15,7 @@
  * itself; others that wake a G kick sysmon when it has published that every P is held by a
  * hog (sched.hogged).
  *
- * Running or blocked?  Two readings of the M's CPU clock in a row differ: on a CPU just now.
- * Else the kernel is asked, which costs more, whether it only waits for a CPU, perhaps the one
- * that sysmon has taken from it.  Else it sleeps; it counts as blocked if the clock has not
+ * Running or blocked?  running.c tells.  One that sleeps counts as blocked if its clock has not
  * moved since the last look, and if it has, the next look tells.  Only one that runs is asked:
  * a signal would end the call in which another one sleeps.
  *
@@ -74,13 +72,6 @@ static int64_t ran_ns(const struct m *mp, int64_t now)
     return (int64_t)((double)(c - since) * (double)(now - n0) / (double)(c - c0));
 }
 
-/* CPU: its clock, read just now. */
-static bool is_running(const struct m *mp, int64_t cpu)
-{
-    int tid = ld_rlx(&mp->tid);
-    return os_thread_cpu_ns(tid) != cpu || os_thread_state(tid) == 'R';
-}
-
 /* CPU time that MP used since the last look, once per look; -1: not known. */
 static int64_t cpu_used(struct p *pp, struct m *mp, int64_t now)
 {
@@ -105,7 +96,9 @@ static void note_hog(void)
 /* Ask, but only one that runs. */
 static void ask(struct p *pp, struct m *mp)
 {
-    if (is_running(mp, os_thread_cpu_ns(mp->tid)))
+    const struct sysmontick *t = &pp->mon;
+    bool fresh = t->mp == mp && t->cpu_when == look.now_ns;
+    if (running_now(mp, fresh ? t->cpu_at : os_thread_cpu_ns(mp->tid)))
         preempt_request(mp, pp);
     else
         look.took = true; /* the next look tells whether it blocks */
@@ -206,7 +199,7 @@ static void retake_user(struct p *pp, struct m *mp, int64_t now)
     if (!others_wait(pp))
         return;
     int64_t used = cpu_used(pp, mp, now), due = TICK_NS * (1 + t->strikes);
-    if (used == 0 && os_thread_state(mp->tid) != 'R')
+    if (used == 0 && running_state(mp->tid) != 'R')
         take_user(pp, mp);
     else if (used < 0)
         look.took = true; /* look again soon: does it block? */
@@ -250,7 +243,7 @@ static void ask_stray(struct m *mp)
     if (cpu == mp->stray_cpu)
         return; /* blocked: it runs into the runtime, or is seen moving, when it comes back */
     mp->stray_cpu = cpu;
-    if (!is_running(mp, cpu))
+    if (!running_now(mp, cpu))
         return;
     look.busy = true;
     if (ld_rlx(&mp->curg) != ld_rlx(&sched.stw_owner))
@@ -316,7 +309,7 @@ static void make_way(int64_t now)
     for (; n > 0; n--) {
         struct p *pp = longest_hog(now, false);
         struct m *mp = pp != NULL ? user_of(pp) : NULL;
-        if (mp != NULL && is_running(mp, os_thread_cpu_ns(mp->tid))) {
+        if (mp != NULL && running_now(mp, os_thread_cpu_ns(mp->tid))) {
             note_hog();
             preempt_request(mp, pp);
             continue;
@@ -365,11 +358,12 @@ void retake_start(void)
 {
     strays = NULL;
     nstrays = 0;
+    running_forget();
 }
 
 struct retake retake(int64_t now)
 {
-    look = (struct retake){.next_ns = RT_FOREVER};
+    look = (struct retake){.now_ns = now, .next_ns = RT_FOREVER};
     bool hogged = true;
     make_way(now);
     uint32_t np = ld_acq(&sched.npall); /* MO: acquire <- [P2] */
@@ -383,7 +377,7 @@ struct retake retake(int64_t now)
 
 int64_t retake_woken(int64_t now)
 {
-    look = (struct retake){.next_ns = RT_FOREVER};
+    look = (struct retake){.now_ns = now, .next_ns = RT_FOREVER};
     make_way(now);
     return look.next_ns;
 }

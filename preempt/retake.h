@@ -1,4 +1,4 @@
-/* retake.h - sysmon's look at the Ps.  Private to sysmon.c and retake.c. */
+/* retake.h - sysmon's look at the Ps.  Private to sysmon.c, retake.c and running.c. */
 #ifndef GSHIM_RETAKE_H
 #define GSHIM_RETAKE_H
 
@@ -8,7 +8,10 @@
 /* Go's forcePreemptNS: how long a thread may run while others wait. */
 static const int64_t TICK_NS = 10000000;
 
+struct m;
+
 struct retake {
+    int64_t now_ns;  /* when it began */
     bool busy;       /* some P is in use, or some M runs without one: look again */
     bool took;       /* a P was handed on: look again soon */
     bool torture;    /* some G runs that preemptus= is to interrupt */
@@ -21,5 +24,15 @@ void retake_start(void);
 int64_t retake_woken(int64_t now_ns);
 /* retake - one look at all Ps; on sysmon only. */
 struct retake retake(int64_t now_ns);
+
+/* --- running.c: of kernel threads; on sysmon only --- */
+/* running_now - does MP run, or wait for a CPU?  CPU: its clock, read just now. */
+bool running_now(const struct m *mp, int64_t cpu);
+/* running_state - as os_thread_state. */
+char running_state(int tid);
+/* running_rest - nobody runs: keep nothing open.  running_forget - the child of fork has nothing
+ * open. */
+void running_rest(void);
+void running_forget(void);
 
 #endif

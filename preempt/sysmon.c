@@ -202,6 +202,8 @@ void *sysmon_main(void *arg)
             r = retake(now);
             r.busy |= watch_was_busy();
             next = next_look(now, &delay, &r);
+            if (next == RT_FOREVER)
+                running_rest();
         } else if ((hurry = retake_woken(now)) < next) {
             next = hurry;
         }

@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
 struct wait {
@@ -286,6 +287,71 @@ TEST(closing_everything)
     t = start(&w, p[0]);
     CHECK_EQ(write(p[1], "c", 1), 1);
     join(t);
+    close(p[0]);
+    close(p[1]);
+}
+
+/* ---- nobody waits for one ---------------------------------------------------------------------- */
+
+static int enough;
+
+static void *hog(void *arg)
+{
+    while (!get(&enough))
+        ;
+    return arg;
+}
+
+/* Descriptors from FIRST on that are open. */
+static int count_open(int first)
+{
+    int n = 0;
+
+    for (int fd = first; fd < 1100; fd++)
+        n += fcntl(fd, F_GETFD) >= 0;
+    return n;
+}
+
+static void has_none(void *arg)
+{
+    CHECK_EQ(count_open(*(int *)arg), 0);
+}
+
+/* A monitor that keeps files open for as long as threads compete gives way at any number, takes
+ * nobody else's file for its own and lets no child inherit one. */
+TEST(beside_hogs_every_number_is_free)
+{
+    enum { HOGS = 4, ROUNDS = 2, MOST = 80 };
+    pthread_t t[HOGS];
+    struct stat mine, there;
+    int p[2], first, before;
+
+    CHECK_EQ(pipe(p), 0);
+    CHECK_EQ(fstat(p[1], &mine), 0);
+    first = p[1] + 1;
+    CHECK_EQ(close_range((unsigned)first, ~0u, 0), 0);
+    before = count_open(first);
+    for (int i = 0; i < HOGS; i++)
+        t[i] = spawn(hog, NULL);
+    for (int round = 0; round < ROUNDS; round++) {
+        sleep_ms(50);
+        CHECK_CHILD_OK(start_child(has_none, &first));
+        for (int fd = first; fd < MOST; fd++)
+            CHECK_EQ(dup2(p[1], fd), fd);
+        sleep_ms(50);
+        for (int fd = first; fd < MOST; fd++) {
+            CHECK_EQ(fstat(fd, &there), 0);
+            CHECK_EQ(there.st_ino, mine.st_ino);
+            CHECK_EQ(close(fd), 0);
+        }
+        CHECK_EQ(close_range((unsigned)first, ~0u, 0), 0);
+    }
+    set(&enough, 1);
+    for (int i = 0; i < HOGS; i++)
+        join(t[i]);
+    for (int i = 0; i < 200 && count_open(first) != before; i++)
+        sleep_ms(50);
+    CHECK_EQ(count_open(first), before);
     close(p[0]);
     close(p[1]);
 }

@@ -313,23 +313,36 @@ static const char *after_name(const char *buf)
     return at;
 }
 
-char os_thread_state(int tid)
+int os_thread_stat_open(int tid)
 {
-    char path[64], buf[512], digits[12];
-    size_t n = 0, at = 0;
-    for (unsigned v = (unsigned)tid; v != 0; v /= 10)
-        digits[n++] = (char)('0' + v % 10);
-    for (const char *c = "/proc/self/task/"; *c != '\0'; c++)
-        path[at++] = *c;
-    while (n > 0)
-        path[at++] = digits[--n];
-    for (const char *c = "/stat"; *c != '\0'; c++)
-        path[at++] = *c;
-    path[at] = '\0';
-    if (read_proc(path, buf, sizeof buf) <= 0)
+    char path[64];
+    os_format(path, sizeof path, "/proc/self/task/%d/stat", tid);
+    return os_open_ro(path);
+}
+
+char os_thread_stat_state(int fd, int tid)
+{
+    char buf[64], begin[16]; /* as far as the state: a name has at most 15 characters */
+    long n = os_pread(fd, buf, sizeof buf - 1, 0);
+    if (n <= 0)
         return 0;
+    buf[n] = '\0';
+    size_t digits = os_format(begin, sizeof begin, "%d (", tid);
+    for (size_t i = 0; i < digits; i++)
+        if (buf[i] != begin[i])
+            return 0;
     const char *s = after_name(buf);
     return s[0] == ')' && s[1] == ' ' ? s[2] : 0;
+}
+
+char os_thread_state(int tid)
+{
+    int fd = os_thread_stat_open(tid);
+    if (fd < 0)
+        return 0;
+    char state = os_thread_stat_state(fd, tid);
+    os_close(fd);
+    return state;
 }
 
 int os_thread_count(void)

@@ -74,8 +74,12 @@ int os_sigmask(int how, const uint64_t *set, uint64_t *old);
 int os_set_name(const char *name); /* of the calling kernel thread, 16 bytes */
 int os_get_name(char *name);
 /* os_thread_state - of kernel thread TID: the letter of proc_pid_stat(5), 0: not known.  Some
- * microseconds. */
+ * 10 microseconds; a third of that from a descriptor for it that is kept open.
+ * os_thread_stat_open - such a descriptor, or -errno.
+ * os_thread_stat_state - TID's state from FD, 0: not known, or that is another file. */
 char os_thread_state(int tid);
+int os_thread_stat_open(int tid);
+char os_thread_stat_state(int fd, int tid);
 /* os_thread_count - kernel threads of this process; 0: not known. */
 int os_thread_count(void);
 /* os_timers_armed - may a timer of the kernel's send this process a signal? */

@@ -26,11 +26,23 @@
 #include "shim/posix/posix.h"
 #include "shim/rt/netpoll.h"
 
+static void before(void)
+{
+    net_shared_all();
+    net_fork_begin();
+}
+
+static void after(void)
+{
+    net_shared_all();
+    net_fork_end();
+}
+
 void fork_register(void)
 {
     static bool done;
     if (!xchg_ar(&done, true)) /* MO: nothing is published; once only */
-        REAL(__register_atfork)(net_shared_all, net_shared_all, posix_fork_child, NULL);
+        REAL(__register_atfork)(before, after, posix_fork_child, NULL);
 }
 
 EXPORT int __register_atfork(void (*prepare)(void), void (*parent)(void),
@@ -49,11 +61,12 @@ ARCH_JUMP_CHOSEN(vfork, vfork_choose);
 
 EXPORT pid_t _Fork(void)
 {
+    net_fork_begin();
     pid_t pid = REAL(_Fork)();
     if (pid == 0)
         posix_fork_child();
     else
-        net_shared_all();
+        after();
     return pid;
 }
 
@@ -109,8 +122,9 @@ EXPORT int clone(int (*fn)(void *), void *stack, int flags, void *arg, ...)
     if (rt_self() == NULL || fn == NULL)
         return REAL(clone)(fn, stack, flags, arg, ptid, tls, ctid);
     if ((flags & CLONE_VM) == 0) {
+        net_fork_begin();
         int pid = REAL(clone)(run_copy, stack, flags, &s, ptid, tls, ctid);
-        net_shared_all();
+        after();
         return pid;
     }
     if ((flags & CLONE_VFORK) != 0 && (flags & CLONE_SETTLS) == 0)

@@ -45,7 +45,9 @@ static long replace(long nr, int old, int new, int flags)
     if (net_own_fd(new))
         net_move_own(new);
     enum net_close how = net_close_begin(new);
+    net_replace_begin(new);
     long r = SYS(nr, old, new, flags);
+    net_replace_end();
     net_close_end(new, how);
     return r;
 }

@@ -68,11 +68,12 @@ int netpoll_open(void)
 
 bool net_own_fd(int fd)
 {
-    if (ld_rlx(&opened) == 0)
-        return false;
     const struct net_slot *s = net_slot_of(fd);
-    return fd == ld_rlx(&poller.epfd) || fd == ld_rlx(&poller.break_fd) ||
-           fd == ld_rlx(&poller.mon_fd) || (s != NULL && ld_rlx(&s->ours));
+    if (s != NULL && ld_rlx(&s->ours))
+        return true;
+    return ld_rlx(&opened) != 0 &&
+           (fd == ld_rlx(&poller.epfd) || fd == ld_rlx(&poller.break_fd) ||
+            fd == ld_rlx(&poller.mon_fd));
 }
 
 static void move_one(int *at, int fd)
@@ -496,7 +497,7 @@ void net_close_end(int fd, enum net_close how)
 
 int net_next_used(int fd)
 {
-    if (ld_rlx(&opened) == 0)
+    if (ld_rlx(&opened) == 0 && ld_rlx(&net_held) == 0)
         return -1;
     for (fd = fd < 0 ? 0 : fd; fd < NET_MAX_FD; fd++) {
         struct net_slot *s = net_slot_of(fd);

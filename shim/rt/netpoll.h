@@ -80,6 +80,21 @@ void net_close_end(int fd, enum net_close how);
 bool net_own_fd(int fd);
 /* net_move_own - the program wants the number FD, which is ours: take another. */
 void net_move_own(int fd);
+/* net_hold - what OPEN(ARG) returns becomes one of our own with a high number; false: not now.
+ * net_release - close it, unless another file is there by now; false: once more later. sysmon */
+struct net_hold {
+    int fd;
+    uint64_t id[2]; /* of the file */
+};
+bool net_hold(struct net_hold *h, int (*open)(int), int arg);
+bool net_release(const struct net_hold *h);
+/* net_replace_begin/end - around a call that puts a file of the program's at FD. */
+void net_replace_begin(int fd);
+void net_replace_end(void);
+/* net_fork_begin/end - around a call that copies the process; in the child net_hold_forked. */
+void net_fork_begin(void);
+void net_fork_end(void);
+void net_hold_forked(void);
 /* net_next_used - the first number from FD on that net_close_begin is wanted for, or -1. */
 int net_next_used(int fd);
 

@@ -20,7 +20,8 @@ struct net_slot {
     struct net_hint hint;
     uint8_t noise; /* events that nobody waited for; under lock */
     bool known;    /* the poller has had this descriptor; atomic, hint */
-    bool ours;     /* a private duplicate: the last waiter closes it; atomic */
+    /* a private duplicate: the last waiter closes it; or see nethold.c.  atomic */
+    bool ours;
 } __attribute__((aligned(64)));
 
 extern struct net_slot *net_chunks[NET_CHUNKS]; /* atomic [W4] */
@@ -48,6 +49,9 @@ static inline bool net_is_out(uint32_t events)
 {
     return (events & OS_IO_OUT) != 0;
 }
+
+/* --- nethold.c -------------------------------------------------------------------------- */
+extern uint32_t net_held;
 
 /* --- nettrust.c ------------------------------------------------------------------------- */
 

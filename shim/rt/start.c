@@ -322,6 +322,7 @@ void rt_fork_child(void)
 {
     struct g *gp = rt_self();
     start_lock.word = 0;
+    net_hold_forked();
     if (state != STATE_STARTED)
         return;
     netpoll_forked();
