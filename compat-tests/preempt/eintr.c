@@ -20,6 +20,7 @@
 #include <sys/sem.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <termios.h>
 
@@ -97,22 +98,70 @@ static void t_epoll(void)
     NO_EINTR(epoll_wait(fd, &ev, 1, 1));
 }
 
-static void t_semop(void)
+static void t_semtimedop(void)
 {
     struct sembuf op = {.sem_op = -1};
 
     CHECK(NO_EINTR(semtimedop(sem_set, &op, 1, &ms)) == -1, "there was something");
 }
 
+/* What ends a call that has no timeout, a millisecond after it has begun. */
+static void with_partner(void *(*partner)(void *), void *arg, void (*call)(void *))
+{
+    pthread_t t;
+
+    stress_create(&t, partner, arg);
+    call(arg);
+    stress_join(t, arg);
+}
+
+static void *raise_semaphore(void *arg)
+{
+    struct sembuf op = {.sem_num = 1, .sem_op = 1};
+
+    stress_sleep_ns(1000000);
+    OKSYS(NO_EINTR(semop(sem_set, &op, 1)));
+    return arg;
+}
+
+static void lower_semaphore(void *arg)
+{
+    struct sembuf op = {.sem_num = 1, .sem_op = -1};
+
+    (void)arg;
+    OKSYS(NO_EINTR(semop(sem_set, &op, 1)));
+}
+
+static void t_semop(void)
+{
+    with_partner(raise_semaphore, NULL, lower_semaphore);
+}
+
+struct message {
+    long type;
+    char text[8];
+};
+
+static void *send_message(void *arg)
+{
+    struct message m = {.type = 1};
+
+    stress_sleep_ns(1000000);
+    OKSYS(NO_EINTR(msgsnd(msg_queue, &m, sizeof(m.text), 0)));
+    return arg;
+}
+
+static void receive_message(void *arg)
+{
+    struct message m;
+
+    (void)arg;
+    OKSYS(NO_EINTR(msgrcv(msg_queue, &m, sizeof(m.text), 0, 0)));
+}
+
 static void t_msgrcv(void)
 {
-    struct {
-        long type;
-        char text[8];
-    } m = {.type = 1};
-
-    NO_EINTR(msgsnd(msg_queue, &m, sizeof(m.text), 0));
-    NO_EINTR(msgrcv(msg_queue, &m, sizeof(m.text), 0, 0));
+    with_partner(send_message, NULL, receive_message);
 }
 
 static void t_futex(void)
@@ -170,21 +219,67 @@ static void t_rcvtimeo(void)
     CHECK(NO_EINTR(recv(fd[0], &c, 1, 0)) == -1, "there was something");
 }
 
+static void *connect_to(void *arg)
+{
+    struct sockaddr_in a;
+    socklen_t n = sizeof(a);
+    int c = socket(AF_INET, SOCK_STREAM, 0);
+
+    stress_sleep_ns(1000000);
+    OKSYS(getsockname(*(int *)arg, (struct sockaddr *)&a, &n));
+    OKSYS(NO_EINTR(connect(c, (struct sockaddr *)&a, sizeof(a))));
+    close(c);
+    return arg;
+}
+
+static void accept_one(void *arg)
+{
+    int s = (int)NO_EINTR(accept(*(int *)arg, NULL, NULL));
+
+    OKSYS(s);
+    close(s);
+}
+
 static void t_accept(void)
 {
     struct sockaddr_in a = {.sin_family = AF_INET};
-    socklen_t n = sizeof(a);
-    int l = socket(AF_INET, SOCK_STREAM, 0), c = socket(AF_INET, SOCK_STREAM, 0), s;
+    int l = socket(AF_INET, SOCK_STREAM, 0);
 
     a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     OKSYS(bind(l, (struct sockaddr *)&a, sizeof(a)));
     OKSYS(listen(l, 1));
-    OKSYS(getsockname(l, (struct sockaddr *)&a, &n));
-    CHECK(NO_EINTR(connect(c, (struct sockaddr *)&a, sizeof(a))) == 0, "connect");
-    s = (int)NO_EINTR(accept(l, NULL, NULL));
-    CHECK(s >= 0, "accept");
-    close(s);
+    with_partner(connect_to, &l, accept_one);
+    close(l);
+}
+
+static void *accept_late(void *arg)
+{
+    stress_sleep_ns(1000000);
+    accept_one(arg);
+    return arg;
+}
+
+/* To a local listener whose queue is full: it waits until there is room. */
+static void connect_second(void *arg)
+{
+    struct sockaddr_un a;
+    socklen_t n = sizeof(a);
+    int c = socket(AF_UNIX, SOCK_STREAM, 0);
+
+    OKSYS(getsockname(*(int *)arg, (struct sockaddr *)&a, &n));
+    OKSYS(NO_EINTR(connect(c, (struct sockaddr *)&a, n)));
     close(c);
+}
+
+static void t_connect(void)
+{
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    int l = socket(AF_UNIX, SOCK_STREAM, 0);
+
+    OKSYS(bind(l, (struct sockaddr *)&a, sizeof(a.sun_family))); /* a name of its own */
+    OKSYS(listen(l, 0));
+    connect_second(&l); /* the first, which fills it */
+    with_partner(accept_late, &l, connect_second);
     close(l);
 }
 
@@ -257,8 +352,9 @@ static void t_tty(void)
 }
 
 static void (*const kinds[])(void) = {
-    t_nanosleep, t_poll,    t_select,  t_pselect,  t_epoll,  t_semop, t_msgrcv, t_futex,
-    t_bare,      t_semwait, t_sigwait, t_rcvtimeo, t_accept, t_wait,  t_pipe,   t_tty,
+    t_nanosleep,  t_poll,   t_select,  t_pselect, t_epoll,   t_semop,
+    t_semtimedop, t_msgrcv, t_futex,   t_bare,    t_semwait, t_sigwait,
+    t_rcvtimeo,   t_accept, t_connect, t_wait,    t_pipe,    t_tty,
 };
 enum { KINDS = sizeof(kinds) / sizeof(kinds[0]) };
 static long rounds[KINDS];
@@ -296,7 +392,7 @@ int main(int argc, char **argv)
     sigaddset(&usr2, SIGUSR2);
     OK0(pthread_sigmask(SIG_BLOCK, &usr2, NULL));
     OKSYS(msg_queue = msgget(IPC_PRIVATE, 0600));
-    OKSYS(sem_set = semget(IPC_PRIVATE, 1, 0600));
+    OKSYS(sem_set = semget(IPC_PRIVATE, 2, 0600));
     for (long i = 0; i < KINDS; i++)
         stress_create(&t[i], caller, (void *)i);
     for (long i = 0; i < SPINNERS; i++)
