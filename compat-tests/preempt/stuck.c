@@ -12,7 +12,7 @@
  *   qsort      a comparator that takes its time
  *   phdr       dl_iterate_phdr, which holds the loader's lock, with a slow callback
  *   regexec    a pattern that backtracks
- *   memset     one call that takes long
+ *   memset     one call for a gigabyte
  *   mutex      a mutex held through long computations
  *   futex      futex system calls by hand, which nobody can interpose
  *   coroutine  computations on a stack that is not the thread's
@@ -27,9 +27,9 @@
 #include <sys/mman.h>
 #include <ucontext.h>
 
-enum { HOGS = 3, ROUNDS = 5 };
+enum { HOGS = 3, ROUNDS = 5, FEW = 1 };
 
-static const size_t BIG = 256 << 20;
+static const size_t BIG = 1 << 30, PIECE = 32 << 20; /* a piece of memory, seen often */
 
 static _Atomic bool enough;
 static FILE *stream;
@@ -107,6 +107,22 @@ static void do_regexec(void)
     regfree(&re);
 }
 
+static void map_big(void)
+{
+    int fd = memfd_create("big", MFD_CLOEXEC);
+    int fixed = MAP_SHARED | MAP_FIXED;
+
+    OKSYS(fd);
+    OKSYS(ftruncate(fd, (off_t)PIECE));
+    big = mmap(NULL, BIG, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    CHECK(big != MAP_FAILED, "mmap");
+    for (size_t at = 0; at < BIG; at += PIECE)
+        CHECK(mmap((char *)big + at, PIECE, PROT_READ | PROT_WRITE, fixed, fd, 0) !=
+                  MAP_FAILED,
+              "mmap");
+    close(fd);
+}
+
 static void do_memset(void)
 {
     memset(big, (int)stress_progress, BIG);
@@ -162,6 +178,7 @@ static void do_coroutine(void)
 }
 
 static void (*act)(void);
+static int rounds; /* of each waiter */
 
 static void *hog(void *arg)
 {
@@ -172,7 +189,7 @@ static void *hog(void *arg)
 
 static void *waiter(void *arg)
 {
-    for (int i = 0; i < ROUNDS; i++) {
+    for (int i = 0; i < rounds; i++) {
         act();
         stress_progress++;
     }
@@ -204,6 +221,7 @@ static void run(const char *name, void (*fn)(void))
 
     stress_where = name;
     act = fn;
+    rounds = fn == do_memset ? FEW : ROUNDS;
     enough = false;
     for (long i = 0; i < HOGS; i++)
         stress_create(&h[i], hog, (void *)i);
@@ -226,9 +244,7 @@ int main(int argc, char **argv)
     stress_begin("stuck", argc, argv);
     stream = fopen("/dev/null", "w");
     CHECK(stream != NULL, "fopen");
-    big = mmap(NULL, BIG, PROT_READ | PROT_WRITE,
-               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    CHECK(big != MAP_FAILED, "mmap");
+    map_big();
     do {
         for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
             if (only != NULL && strcmp(only, cases[i].name) != 0)
