@@ -197,7 +197,7 @@ $(CONF_C) $(STRESS): $(O)/%: compat-tests/%.c | $(O)/conform/ $(O)/stress/
 
 $(filter-out %/split,$(PREEMPT_C)): $(O)/%: compat-tests/%.c | $(O)/preempt/
 	$(call say,CC,$@)
-	$(Q)$(T_CC) $(T_LIBS)
+	$(Q)$(T_CC) $(T_LIBS) -lm
 
 # With prologues at which they can be preempted.
 SPLIT_LIBS = $(if $(SPLIT_CFLAGS),$(SPLIT_CFLAGS) -DSPLIT) -L$(O) -lgshim-split

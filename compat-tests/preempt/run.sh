@@ -62,11 +62,29 @@ overflows()
         say_failed "split $1 said: $said" $status
 }
 
+# numbers_under DEBUG - what is computed under the library is what is computed natively.
+numbers_under()
+{
+    local want said p
+    want=$(timeout -k 5 "$limit" "$bin/numbers" 0.1 | grep -v '^ok') && [ -n "$want" ] ||
+        say_failed "numbers natively" $?
+    for p in 1 2; do
+        said=$(GSHIM_DEBUG=$1 GSHIM_MAXPROCS=$p LD_PRELOAD=$lib \
+            timeout -k 5 "$limit" "$bin/numbers" "$seconds") ||
+            say_failed "numbers at GSHIM_MAXPROCS=$p GSHIM_DEBUG=$1" $?
+        [ "$(grep -v '^ok' <<< "$said")" = "$want" ] ||
+            say_failed "numbers at GSHIM_MAXPROCS=$p GSHIM_DEBUG=$1: others than natively" 0
+        grep '^ok' <<< "$said"
+    done
+}
+
 for class in gpr flags x87 mxcsr xmm ymm zmm mask redzone; do
     native registers 20 "$class"
 done
 under preemptus=50 registers "$seconds"
 under preemptus=50,yieldrandom=1 registers "$seconds"
+numbers_under preemptus=50
+numbers_under preemptus=50,yieldrandom=1
 
 under "" stuck 0.1
 under preemptus=100 stuck 0.1
