@@ -60,30 +60,51 @@ static void flush(void)
     nout = 0;
 }
 
-static void text(const char *s)
+/* Inline, so that the length of a literal is known. */
+static inline void text(const char *s)
 {
-    while (*s != '\0')
-        out[nout++] = *s++;
+    size_t n = __builtin_strlen(s);
+    __builtin_memcpy(out + nout, s, n);
+    nout += n;
+}
+
+/* V in digits that end at END; returns where they begin. */
+static char *digits(char *end, uint64_t v)
+{
+    static const char pairs[] = "00010203040506070809101112131415161718192021222324"
+                                "25262728293031323334353637383940414243444546474849"
+                                "50515253545556575859606162636465666768697071727374"
+                                "75767778798081828384858687888990919293949596979899";
+    for (; v >= 100; v /= 100)
+        __builtin_memcpy(end -= 2, pairs + v % 100 * 2, 2);
+    if (v >= 10)
+        __builtin_memcpy(end -= 2, pairs + v * 2, 2);
+    else
+        *--end = (char)('0' + v);
+    return end;
+}
+
+static void put(const char *from, const char *end)
+{
+    __builtin_memcpy(out + nout, from, (size_t)(end - from));
+    nout += (size_t)(end - from);
 }
 
 static void number(uint64_t v)
 {
-    char tmp[24];
-    int i = 0;
-    do
-        tmp[i++] = (char)('0' + v % 10);
-    while ((v /= 10) != 0);
-    while (i > 0)
-        out[nout++] = tmp[--i];
+    char buf[24], *end = buf + sizeof buf;
+    put(digits(end, v), end);
 }
 
 static void micros(uint64_t ns)
 {
-    number(ns / 1000);
-    out[nout++] = '.';
-    out[nout++] = (char)('0' + ns / 100 % 10);
-    out[nout++] = (char)('0' + ns / 10 % 10);
-    out[nout++] = (char)('0' + ns % 10);
+    char buf[32], *end = buf + sizeof buf;
+    unsigned rest = (unsigned)(ns % 1000);
+    end[-1] = (char)('0' + rest % 10);
+    end[-2] = (char)('0' + rest / 10 % 10);
+    end[-3] = (char)('0' + rest / 100);
+    end[-4] = '.';
+    put(digits(end - 4, ns / 1000), end);
 }
 
 /* Names come from the program: only what JSON takes as it is. */
