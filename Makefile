@@ -487,7 +487,7 @@ DEPS_APPS  := $(DEPS_CHECK) memcached redis-tools nginx-light apache2-bin haprox
               default-jdk-headless ffmpeg x264 imagemagick rustc lbzip2 plzip p7zip-full fio \
               varnish python3-numpy libopenblas0-pthread erlang-base ocaml-nox guile-3.0 sbcl \
               lua5.4 lua-cqueues tcl tcl-thread mono-mcs libmono-system-core4.0-cil
-DEPS_BENCH := $(DEPS_BUILD) python3
+DEPS_BENCH := $(DEPS_BUILD) python3 pigz
 DEPS_MATRIX := $(DEPS_BUILD) g++ debootstrap
 
 .PHONY: deps deps-build deps-lint deps-demo deps-suites deps-check deps-apps deps-bench

@@ -18,6 +18,7 @@ GSHIM_LIB=${GSHIM_LIB-}
 BIN=${GSHIM_BUILD:-${TMPDIR:-/tmp}/gshim-build}/bench
 REPS=${BENCH_REPS:-5}
 TIMEOUT=300
+TRACE_PAIRS=15
 quick=
 raw=
 names=
@@ -45,11 +46,13 @@ values=$work/values
 # --- build ---
 
 mkdir -p "$BIN"
-for program in bench echo calls preempt; do
+for program in bench echo calls preempt cost jobs; do
     [ ! "$BIN/$program" -nt "$DIR/$program.c" ] || continue
     "${CC:-cc}" -std=gnu11 -O2 -Wall -Wextra "-I$DIR/../.." -pthread -o "$BIN/$program" \
         "$DIR/$program.c" || exit 1
 done
+[ "$BIN/gen" -nt "$DIR/../apps/gen.c" ] ||
+    "${CC:-cc}" -std=gnu11 -O2 -o "$BIN/gen" "$DIR/../apps/gen.c" || exit 1
 go=
 if command -v go > /dev/null 2>&1; then
     go="$BIN/bench-go"
@@ -77,7 +80,7 @@ one()
     done
     shift
     case $1 in
-    echo | calls | preempt) # programs of their own
+    echo | calls | preempt | cost) # programs of their own
         program=$1
         shift
         ;;
@@ -144,6 +147,39 @@ parked()
     done
 }
 
+# cpu_and_wall COMMAND... - sets $cpu_s to its CPU time and $wall_s to the time it took.
+cpu_and_wall()
+{
+    local TIMEFORMAT='%R %U %S'
+    { time "$@" > "$work/out" 2> "$work/err"; } 2> "$work/time" || return
+    read -r wall_s cpu_s < <(awk '{ print $1, $2 + $3 }' "$work/time")
+}
+
+# trace_pair NAME COMMAND... - what writing a trace costs it, in per cent: one pair of runs.
+trace_pair()
+{
+    local name=$1 without cpu without_wall first=$((RANDOM % 2)) i
+    shift
+    for i in "$first" $((1 - first)); do
+        if ! cpu_and_wall env LD_PRELOAD="$GSHIM_LIB" \
+            GSHIM_TRACE="$([ "$i" = 0 ] || echo "$work/trace")" "$@"; then
+            echo "bench: trace: $* failed: $(tail -n 1 "$work/err")" >&2
+            failed=1
+            return 0
+        fi
+        if [ "$i" = 0 ]; then
+            without=$cpu_s without_wall=$wall_s
+        else
+            cpu=$cpu_s wall=$wall_s
+        fi
+    done
+    awk -v name="$name" -v a="$without" -v b="$cpu" -v c="$without_wall" -v d="$wall" 'BEGIN {
+        if (a > 0 && c > 0) {
+            print "gshim", name "_cpu", 100 * (b / a - 1), "%"
+            print "gshim", name "_wall", 100 * (d / c - 1), "%"
+        } }' >> "$values"
+}
+
 # Server and client are a process each, with a descriptor for each connection.
 nofile=$(ulimit -Hn)
 [ "$nofile" != unlimited ] || nofile=1000000
@@ -180,6 +216,14 @@ for rep in $(seq "$REPS"); do
         one nptl "" taskset -c "$cpu" -- preempt turns
         for what in idle busy stop; do
             one gshim "" -- preempt "$what"
+        done
+        one gshim "" env GSHIM_MAXPROCS=1 GSHIM_DEBUG=preemptus=50 -- cost
+    fi
+    if wanted trace && [ -n "$GSHIM_LIB" ]; then
+        [ -f "$work/text" ] || "$BIN/gen" $((16 << 20)) > "$work/text"
+        for _ in $(seq $(((TRACE_PAIRS + REPS - 1) / REPS))); do
+            trace_pair trace_pigz pigz -p4 -c "$work/text"
+            trace_pair trace_jobs "$BIN/jobs" 40000
         done
     fi
     if wanted echo; then
@@ -233,7 +277,14 @@ parked_all_1000000|all-in, 1 M|KB|1|9 KB
 parked_live_1000000|most threads that lived at once||1|1 M
 sleeper_p50|1 ms sleeper, 4 hogs: late, p50|us|1|60 us
 sleeper_p99|1 ms sleeper, 4 hogs: late, p99|us|1|600 us
-turns|a busy thread gives way to another|us|1000|2 us
+turns|a busy thread gives way to another|us|1000|
+signal_empty|an empty signal, gap in a busy loop|us|1000|
+preempt_switch|a preemption, gap between two loops|us|1000|2 us
+preempt_over|what is ours of that|us|1000|2 us
+trace_pigz_cpu|GSHIM_TRACE, pigz: more CPU time|%|1|5 %
+trace_pigz_wall|the same, time|%|1|5 %
+trace_jobs_cpu|GSHIM_TRACE, 50 k jobs/s: more CPU time|%|1|5 %
+trace_jobs_wall|the same, time|%|1|5 %
 monitor_idle|CPU share of sysmon, all asleep|%|1|0.5 %
 monitor_busy|CPU share of sysmon, 2 hogs per CPU|%|1|0.5 %
 stop_p50|stopping the world, 4 hogs: p50|us|1000|
@@ -270,6 +321,8 @@ function show(x, scale,  y) {
     if (x == "")
         return "-"
     y = x / scale
+    if (y < 0)
+        return sprintf("%.3f", y)
     return sprintf(y >= 1000 ? "%.0f" : y >= 100 ? "%.1f" : y >= 1 ? "%.2f" : "%.3f", y)
 }
 function ratio(other, ours) {
