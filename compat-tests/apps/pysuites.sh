@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# More of Python's own suites: sockets, selecting, processes, signals. Compared: the result
-# of every single test. pytests.sh has those of the threading modules.
+# More of Python's own suites: input and output, sockets, selecting, processes, signals.
+# Compared: the result of every single test. pytests.sh has those of the threading modules.
 needs /usr/bin/python3 python3 || return 1
 if ! /usr/bin/python3 -c 'import test.test_threading' 2> /dev/null; then
     version=$(/usr/bin/python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')
@@ -10,7 +10,7 @@ results()
 {
     /usr/bin/python3 "$APPS_DIR/pytests.py" "$RUN_DIR/junit.xml"
 }
-suites='test_socket test_socketserver test_select test_selectors test_poll test_epoll
+suites='test_io test_socket test_socketserver test_select test_selectors test_poll test_epoll
     test_signal test_fork1 test_threadsignals test_subprocess test_asyncio'
 # Only with larger inputs: minutes of sleeps each.
 [ "$APP_MODE" != all ] ||

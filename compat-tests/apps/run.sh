@@ -10,7 +10,8 @@
 #   --all    all programs, larger inputs, the complete test suites (part of `make soak`)
 #   NAME...  only these (the NAME.sh files in this folder)
 #
-# Each program runs natively once and preloaded with GSHIM_MAXPROCS unset, 1 and 8
+# Each program runs natively once and preloaded with GSHIM_MAXPROCS unset, 1 and 8, and with
+# --all preempted every 50 us
 # (APP_PROCS="auto 1 8" changes that; lib.sh says how settings of GSHIM_DEBUG go into it).
 # Prints a table and "N passed, M failed"; exit 1 when something failed. What failed keeps
 # its files, the table says where. lib.sh has the rest.
@@ -51,6 +52,7 @@ if [ "$APP_MODE" = demo ]; then
     names=${names:-$DEMO}
     APP_PROCS=${APP_PROCS:-auto}
 fi
+[ "$APP_MODE" != all ] || APP_PROCS=${APP_PROCS:-auto 1 8 auto/preemptus=50}
 [ "$APP_MODE" != apps ] || APP_PROCS=${APP_PROCS:-auto 1 auto/preemptus=100}
 [ "$APP_MODE" != quick ] || names=${names:-$QUICK}
 everything=
