@@ -9,11 +9,13 @@
 #include <locale.h>
 #include <resolv.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "arch/arch.h"
 #include "arch/atomic.h"
+#include "shim/libc/real.h"
 #include "shim/os/os.h"
 
 /* --- cancellation -------------------------------------------------------------------- */
@@ -40,6 +42,49 @@ const uint32_t libc_cancel_set = CANCELED;
 const uint32_t *libc_cancel_word(void *tcb)
 {
     return glibc_cancel_word(tcb);
+}
+
+enum {
+    SIGCANCEL = 32,
+    NOBODY = INT32_MAX
+}; /* nptl/internal-signals.h; no thread's tid */
+
+static const uint64_t cancel_signal = 1ull << (SIGCANCEL - 1); /* as a mask */
+static bool signal_ready;                                      /* atomic [L2] */
+
+/* Older ones are open to cancellation at every instruction while they block. */
+enum { CANCELS_BY_SIGNAL = 41 };
+
+/* By a pthread_cancel of a thread that is not there: memory for a TCB with the tid of nobody. */
+void libc_cancel_ready(void)
+{
+    static bool asked; /* atomic, hint */
+    if (likely(ld_rlx(&asked)))
+        return;
+    void *tcb =
+        glibc_fact.minor >= CANCELS_BY_SIGNAL ? os_map(libc_layout.tcb_size) : NULL;
+    if (tcb != NULL) {
+        *libc_tid_word(tcb) = NOBODY;
+        REAL(pthread_cancel)((pthread_t)tcb);
+        os_unmap(tcb, libc_layout.tcb_size);
+        st_rel(&signal_ready, true); /* MO: release -> [L2] */
+    }
+    st_rlx(&asked, true);
+}
+
+void libc_cancel_signal(int tid)
+{
+    if (!ld_acq(&signal_ready)) /* MO: acquire <- [L2] */
+        return;
+    os_sigmask(SIG_BLOCK, &cancel_signal, NULL);
+    os_tgkill(tid, SIGCANCEL);
+}
+
+/* The kernel blocks it while its handler runs. */
+void libc_cancel_signal_over(void)
+{
+    if (ld_rlx(&signal_ready))
+        os_sigmask(SIG_UNBLOCK, &cancel_signal, NULL);
 }
 
 bool libc_cancel_requested(void *tcb)
@@ -181,6 +226,8 @@ bool libc_cancel_frame(bool async, void (*body)(void *), void *arg)
     }
     __pthread_unregister_cancel(&buf);
     st_rlx(glibc_cancel_word((void *)arch_tp()), 0);
+    if (!returned)
+        libc_cancel_signal_over();
     return returned;
 }
 

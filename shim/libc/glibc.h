@@ -62,6 +62,7 @@ struct glibc_sizes {
 extern struct glibc_sizes glibc_size;
 
 struct glibc_facts {
+    int minor; /* of version 2 */
     void *(*allocate_tls)(void *);
     void (*deallocate_tls)(void *, bool);
     void (*get_tls_static_info)(size_t *, size_t *);

@@ -55,6 +55,7 @@ static const char *probe_version(void)
     long minor = dot != NULL ? strtol(dot + 1, NULL, 10) : 0;
     if (major != 2 || minor < 34)
         return "glibc older than 2.34 keeps threads in a library of its own";
+    glibc_fact.minor = (int)minor;
     return NULL;
 }
 

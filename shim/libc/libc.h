@@ -99,6 +99,16 @@ bool libc_main_exit_hook(void *main_tcb, void (*fn)(void));
  * also so inside libc's own blocking calls.                                          [sig] */
 bool libc_cancel_request(void *tcb);
 bool libc_cancel_pending(void *tcb);
+/* From glibc 2.41 on its blocking calls end for a cancellation only by a signal of its own, whose
+ * handler it installs at its first pthread_cancel.
+ * libc_cancel_ready - see that it has; before a request that may need the next.    [G] foreign
+ * libc_cancel_signal - send it to TID, the calling kernel thread, which is in a signal handler and
+ *   has libc_cancel_request behind it: it comes when the handler returns to what it has
+ *   interrupted, which is what libc's own handler looks at.                               [sig] */
+void libc_cancel_ready(void);
+void libc_cancel_signal(int tid);
+/* libc_cancel_signal_over - the thread has been unwound, perhaps out of that signal's handler. */
+void libc_cancel_signal_over(void);
 /* libc_cancel_requested - was it cancelled, enabled or not? */
 bool libc_cancel_requested(void *tcb);
 bool libc_cancel_at_once(void *tcb);

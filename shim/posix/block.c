@@ -161,8 +161,10 @@ static bool on_native(struct g *g0, void *uc)
     if (gp == NULL || gp->in_call != CALL_NATIVE || !libc_cancel_pending(gp->tcb))
         return false;
     libc_cancel_request(g0->tcb);
-    if (!libc_cancel_at_once(g0->tcb))
+    if (!libc_cancel_at_once(g0->tcb)) {
+        libc_cancel_signal(g0->m->tid); /* comes when this handler returns */
         return false;
+    }
     arch_uc_divert(uc, pthread_testcancel);
     return true;
 }
@@ -178,8 +180,13 @@ bool block_on_kick(void *uc)
         *arch_uc_pc(uc) = (uintptr_t)arch_cp_cancel;
         return true;
     }
-    if (gp->hold || !libc_cancel_pending(gp->tcb) || !libc_cancel_at_once(gp->tcb))
+    if (gp->hold || !libc_cancel_pending(gp->tcb))
         return false;
+    if (!libc_cancel_at_once(gp->tcb)) {
+        if (gp->in_call == CALL_LIBC)
+            libc_cancel_signal(gp->m->tid);
+        return false;
+    }
     arch_uc_divert(uc, block_act);
     return true;
 }

@@ -27,6 +27,7 @@ EXPORT int pthread_cancel(pthread_t t)
         return cancel_foreign(t);
     if ((ld_acq(&gp->join) & (JOIN_EXITED | JOIN_GONE)) != 0) /* [J1] */
         return 0;
+    libc_cancel_ready();
     bool first = libc_cancel_request(gp->tcb);
     if (gp == rt_self()) {
         if (libc_cancel_at_once(gp->tcb))

@@ -30,11 +30,33 @@ enum { CANCEL = BLOCK_CANCEL, NO = 0 };
 
 /* --- from the table ------------------------------------------------------------------------- */
 
-/* lockf, the resolver: libc's code in a blocking section. */
-static void end_block(void *arg)
+/* lockf, the resolver: libc's code in a blocking section.  A cancellation is libc's to act upon,
+ * block_on_kick sees that it does; a handler that calls one, too, leaves in_call as it was. */
+struct libc_call {
+    struct g *gp; /* NULL: foreign */
+    uint32_t before;
+};
+
+static struct libc_call libc_begin(void)
 {
-    (void)arg;
+    struct libc_call c = {.gp = rt_self()};
+    if (c.gp != NULL) {
+        c.before = c.gp->in_call;
+        st_rlx(&c.gp->in_call, CALL_LIBC);
+    }
+    rt_block_begin(false);
+    return c;
+}
+
+static void libc_end(void *arg)
+{
+    struct libc_call *c = arg;
     rt_block_end();
+    if (c->gp == NULL)
+        return;
+    st_rlx(&c->gp->in_call, c->before);
+    if (unlikely(libc_cancel_requested(c->gp->tcb)))
+        libc_cancel_signal_over();
 }
 
 #define UNPACK(...) __VA_ARGS__
@@ -63,8 +85,8 @@ static void end_block(void *arg)
     {                                                                                    \
         result r;                                                                        \
         SYS_PASS(name, UNPACK args);                                                     \
-        rt_block_begin(false);                                                           \
-        pthread_cleanup_push(end_block, NULL);                                           \
+        struct libc_call c = libc_begin();                                               \
+        pthread_cleanup_push(libc_end, &c);                                              \
         r = SYS_REAL(name) args;                                                         \
         pthread_cleanup_pop(1);                                                          \
         return r;                                                                        \

@@ -95,6 +95,7 @@ extern const char *const rt_wait_names[WAIT_REASONS];
 enum g_call {
     CALL_NONE,
     CALL_KERNEL, /* in a system call that is a cancellation point (posix/block.c) */
+    CALL_LIBC,   /* in a function of libc that is one itself (posix/io_handoff.c) */
     CALL_NATIVE, /* runs with the identity of its M (sync/pshared.c); arch_self is g0 */
 };
 

@@ -284,14 +284,21 @@ int pshared_rwlock_unlock(pthread_rwlock_t *l)
     return err;
 }
 
+static void real_sem_wait(struct native_wait *w)
+{
+    int r = w->d.at == NULL ? REAL(sem_wait)(w->object)
+                            : REAL(sem_clockwait)(w->object, w->d.clock, w->d.at);
+    w->err = r == 0 ? 0 : errno; /* of the identity that it ran with */
+}
+
 int pshared_sem_wait(sem_t *s, struct deadline d)
 {
+    struct native_wait w = {.call = real_sem_wait, .object = s, .d = d};
     if (REAL(sem_trywait)(s) == 0)
         return 0;
-    rt_block_begin(true);
-    int r = d.at == NULL ? REAL(sem_wait)(s) : REAL(sem_clockwait)(s, d.clock, d.at);
-    rt_block_end();
-    return r == 0 ? 0 : SYNC_ERRNO;
+    if (!wait_natively(&w, true))
+        sync_cancel_point(); /* does not return */
+    return w.err;
 }
 
 int pshared_barrier_wait(pthread_barrier_t *b)
