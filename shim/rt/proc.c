@@ -40,7 +40,8 @@ enum { GSIGNAL_ROOM = 32 * 1024 }; /* for our handlers, above the frame itself *
 static const int64_t IDLE_NS = 1000000000;
 enum {
     IDLE_MOST = 64, /* idle Ms beyond one for each P that may wait for IDLE_NS */
-    M_CHUNK = 32,   /* memory for so many Ms is one mapping, or two */
+    M_FIRST = 4,    /* Ms get memory one by one, so as to start where it is short */
+    M_CHUNK = 32,   /* later ones: memory for so many is one mapping, or two */
 };
 enum { MOVE_LOOKS = 2000, MOVE_LOOK_NS = 50000 }; /* proc_move_g waits for another M */
 
@@ -670,18 +671,21 @@ struct m *proc_m_again(void)
 
 struct m *proc_m_alloc(void)
 {
-    static uint32_t seed = 2463534242u, left;
+    static uint32_t seed = 2463534242u, left, made;
     static struct m *next;
     static char *stacks;
     size_t page = os_page_size();
     size_t bytes = (GSIGNAL_ROOM + os_min_sigstack() + page - 1) & ~(page - 1);
     if (left == 0) {
-        next = os_map(M_CHUNK * sizeof *next);
-        stacks = os_map(M_CHUNK * bytes);
-        if (next == NULL || stacks == NULL)
-            return NULL; /* no memory: what little was had is not worth giving back */
-        left = M_CHUNK;
+        left = made < M_FIRST ? 1 : M_CHUNK;
+        next = os_map(left * sizeof *next);
+        stacks = os_map(left * bytes);
+        if (next == NULL || stacks == NULL) {
+            left = 0; /* what little was had is not worth giving back */
+            return NULL;
+        }
     }
+    made++;
     struct m *mp = next++;
     left--;
     mp->g0.m = mp;
