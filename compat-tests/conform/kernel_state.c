@@ -249,3 +249,41 @@ TEST(child_of_fork_inherits)
 {
     join(spawn(forks, NULL));
 }
+
+/* Each gets a kernel thread made by that of its maker, all at the same time. */
+enum { MAKERS = 8, ROUNDS = 10, AT_ONCE = 8 };
+static pthread_barrier_t makers;
+
+static void *one_heir(void *arg)
+{
+    char now[4096];
+    sched_yield();
+    CHECK(strcmp(getcwd(now, sizeof(now)), "/") == 0);
+    return arg;
+}
+
+static void *maker(void *arg)
+{
+    pthread_t t[AT_ONCE];
+    CHECK_EQ(unshare(CLONE_FS), 0);
+    CHECK_EQ(chdir("/"), 0);
+    for (int round = 0; round < ROUNDS; round++) {
+        pthread_barrier_wait(&makers);
+        for (int i = 0; i < AT_ONCE; i++)
+            t[i] = spawn(one_heir, NULL);
+        for (int i = 0; i < AT_ONCE; i++)
+            join(t[i]);
+    }
+    return arg;
+}
+
+TEST(heirs_of_many_at_once)
+{
+    pthread_t t[MAKERS];
+    CHECK_EQ(pthread_barrier_init(&makers, NULL, MAKERS), 0);
+    for (int i = 0; i < MAKERS; i++)
+        t[i] = spawn(maker, NULL);
+    for (int i = 0; i < MAKERS; i++)
+        join(t[i]);
+    CHECK_EQ(pthread_barrier_destroy(&makers), 0);
+}

@@ -13,9 +13,10 @@
  * inherited (sysmon_clone_m).
  *
  * To end one:   it is idle for IDLE_NS and there are more than a few, or at once where there are
- * more than IDLE_MOST; or the G that it was bound to has ended.  Its kernel thread returns and is joined by sysmon, which keeps the struct
- * m for the next M.  It stays on allm, for those who walk that without a lock: tid is 0 while
- * there is no thread, and whoever holds on to it may wake, ask or signal another M in vain.
+ * more than IDLE_MOST; or the G that it was bound to has ended.  Its kernel thread returns and is
+ * joined by sysmon, which keeps the struct m for the next M.  It stays on allm, for those who walk
+ * that without a lock: tid is 0 while there is no thread, and whoever holds on to it may wake, ask
+ * or signal another M in vain.
  * The idle list is a stack, so those at its bottom are the ones that nobody needs; they know by
  * themselves, from a timed sleep.  Rejected: sysmon ends them; it would have to wake up for that,
  * and to take them away from who is about to start them.
@@ -669,37 +670,56 @@ struct m *proc_m_again(void)
     return mp;
 }
 
+static size_t gsignal_bytes(void)
+{
+    size_t page = os_page_size();
+    return (GSIGNAL_ROOM + os_min_sigstack() + page - 1) & ~(page - 1);
+}
+
+/* What little was had when memory is refused is not worth giving back. */
+static bool m_memory_more_locked(void)
+{
+    uint32_t n = sched.m_memory.made < M_FIRST ? 1 : M_CHUNK;
+    struct m *next = os_map(n * sizeof *next);
+    char *stacks = os_map(n * gsignal_bytes());
+    if (next == NULL || stacks == NULL)
+        return false;
+    sched.m_memory.next = next;
+    sched.m_memory.stacks = stacks;
+    sched.m_memory.left = n;
+    return true;
+}
+
+/* Sysmon makes Ms, and threads that clone their own, at the same time. */
+static struct m *m_memory(void)
+{
+    struct m *mp = NULL;
+    rt_lock(&sched.m_memory.lock);
+    if (sched.m_memory.left != 0 || m_memory_more_locked()) {
+        mp = sched.m_memory.next++;
+        mp->gsignal.bytes = gsignal_bytes();
+        mp->gsignal.sp = sched.m_memory.stacks + --sched.m_memory.left * gsignal_bytes();
+        sched.m_memory.made++;
+    }
+    rt_unlock(&sched.m_memory.lock);
+    return mp;
+}
+
 struct m *proc_m_alloc(void)
 {
-    static uint32_t seed = 2463534242u, left, made;
-    static struct m *next;
-    static char *stacks;
-    size_t page = os_page_size();
-    size_t bytes = (GSIGNAL_ROOM + os_min_sigstack() + page - 1) & ~(page - 1);
-    if (left == 0) {
-        left = made < M_FIRST ? 1 : M_CHUNK;
-        next = os_map(left * sizeof *next);
-        stacks = os_map(left * bytes);
-        if (next == NULL || stacks == NULL) {
-            left = 0; /* what little was had is not worth giving back */
-            return NULL;
-        }
-    }
-    made++;
-    struct m *mp = next++;
-    left--;
+    static uint32_t seed = 2463534242u;
+    struct m *mp = m_memory();
+    if (mp == NULL)
+        return NULL;
     mp->g0.m = mp;
     mp->g0.in_rt = 1;
     mp->rng = add_rlx(&seed, 0x9e3779b9u) | 1;
-    mp->gsignal.bytes = bytes;
-    mp->gsignal.sp = stacks + left * bytes;
     return mp;
 }
 
 void proc_load_gsignal(struct m *mp)
 {
-    if (mp->gsignal.sp != NULL)
-        os_sigaltstack(&mp->gsignal, NULL);
+    os_sigaltstack(&mp->gsignal, NULL);
 }
 
 void proc_m_publish(struct m *mp)

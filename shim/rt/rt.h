@@ -358,7 +358,7 @@ struct sched {
     uint32_t m_wanted;
     struct m *mended; /* ended, to be joined by sysmon; linked by link; atomic [E1] */
     struct m *ended;  /* taken from there, to be joined; sysmon only */
-    struct m *mfree;  /* joined, for new Ms; sysmon only */
+    struct m *mfree;  /* joined, for new Ms; under lock */
     /* atomic */
     uint32_t nmspinning;
     uint32_t nm;             /* Ms that exist */
@@ -382,6 +382,13 @@ struct sched {
     /* held while sysmon makes a kernel thread, or ids change in all (posix/setxid.c); taken before
      * every other lock, in no section */
     struct rt_lock makers;
+    /* memory for Ms; after every other lock */
+    struct {
+        struct rt_lock lock;
+        struct m *next; /* under lock, as the rest: LEFT structs from here on */
+        char *stacks;   /* and as many signal stacks */
+        uint32_t left, made;
+    } m_memory;
     unsigned long slack_ns; /* timer slack that the program knows; const after start */
     int sysmon_tid; /* its kernel thread is as the process began; const after start */
     /* signals, see signal.c; atomic */
