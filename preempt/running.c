@@ -33,6 +33,14 @@ static bool drop(struct kept *k)
     return true;
 }
 
+/* The program had taken the number of K's file from another one, and given it back. */
+static void forget_others(const struct kept *k)
+{
+    for (int i = 0; i < KEPT; i++)
+        if (&kept[i] != k && kept[i].file.fd == k->file.fd)
+            kept[i].tid = 0;
+}
+
 static struct kept *file_of(int tid)
 {
     static unsigned oldest;
@@ -42,6 +50,7 @@ static struct kept *file_of(int tid)
     struct kept *k = &kept[oldest++ % KEPT];
     if (!drop(k) || !net_hold(&k->file, os_thread_stat_open, tid))
         return NULL;
+    forget_others(k);
     k->tid = tid;
     return k;
 }

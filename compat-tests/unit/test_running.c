@@ -144,3 +144,28 @@ Test(running, another_file_at_the_number_is_left_alone)
     cr_expect(fcntl(mine, F_GETFD) >= 0, "it was closed");
     end(t);
 }
+
+/* The program takes the number and gives it back; the next file of ours gets it. */
+Test(running, a_number_that_another_file_of_ours_has_by_now)
+{
+    struct thread *first = start(0, spin), *second = start(1, spin);
+    int mine = 0;
+    cr_expect_eq(running_state(first->m.tid), 'R');
+    while (!net_own_fd(mine))
+        mine++;
+    net_replace_begin(mine);
+    cr_assert_eq(dup2(STDIN_FILENO, mine), mine);
+    net_replace_end();
+    os_close(mine);
+    cr_expect_eq(running_state(second->m.tid), 'R');
+    cr_expect(net_own_fd(mine), "the test's own: the same number");
+    cr_expect_eq(running_state(first->m.tid), 'R');
+    cr_expect_eq(running_state(first->m.tid), 'R');
+    cr_expect(net_own_fd(mine), "that of the second was taken for the first's");
+    cr_expect_eq(count_held(), 2);
+    running_rest();
+    cr_expect_eq(count_held(), 0);
+    cr_expect(fcntl(mine, F_GETFD) < 0, "it was left open");
+    end(first);
+    end(second);
+}
