@@ -87,12 +87,6 @@ static int64_t cpu_used(struct p *pp, struct m *mp, int64_t now)
     return t->cpu_used;
 }
 
-/* A hog is asked, or loses its P: see rt_give_way. */
-static void note_hog(void)
-{
-    st_rlx(&sched.hog_seen, arch_cycles());
-}
-
 /* Ask, but only one that runs. */
 static void ask(struct p *pp, struct m *mp)
 {
@@ -131,7 +125,6 @@ static void put_stray(struct m *mp)
 
 static void take_user(struct p *pp, struct m *mp)
 {
-    note_hog();
     int64_t cpu = pp->mon.cpu_at; /* the P's next owner is another M */
     if (!take(pp, mp, P_USER) || mp->stray)
         return;
@@ -205,10 +198,9 @@ static void retake_user(struct p *pp, struct m *mp, int64_t now)
         look.took = true; /* look again soon: does it block? */
     else if (ran < due - TICK_NS / 2)
         see_within(now + due - ran);
-    else if (t->strikes++ < STRIKES) {
-        note_hog();
+    else if (t->strikes++ < STRIKES)
         ask(pp, mp);
-    } else
+    else
         take_user(pp, mp);
 }
 
@@ -310,7 +302,6 @@ static void make_way(int64_t now)
         struct p *pp = longest_hog(now, false);
         struct m *mp = pp != NULL ? user_of(pp) : NULL;
         if (mp != NULL && running_now(mp, os_thread_cpu_ns(mp->tid))) {
-            note_hog();
             preempt_request(mp, pp);
             continue;
         }

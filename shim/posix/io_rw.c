@@ -258,13 +258,9 @@ static long rw_once(int fd, struct rw *o, long nr, const long a[6], bool *again)
         return plain(fd, nr, a);
     if (o->kind == ASK)
         return sys_ready_call(fd, o->writing ? OS_IO_OUT : OS_IO_IN, 0, nr, a);
-    bool receives = o->kind == SOCKET && !o->writing;
-    bool gave = receives && sys_give_way(rt_self(), fd);
     o->seen = net_seen(fd, events_of(o));
     long r = try_rw(o, fd);
-    if (receives)
-        sys_gave_way(fd, gave, r != -EAGAIN);
-    else if (o->kind == FIFO)
+    if (o->kind == FIFO)
         note_ready(fd, r != -EAGAIN);
     if (r == -EAGAIN)
         r = would_block(fd, o, nr, a);

@@ -113,12 +113,8 @@ static long run(int fd, struct sock *o)
         block_act();
     io_try_fn *try = o->all ? try_all : try_once;
     uint32_t in = (o->flags & MSG_OOB) != 0 ? OS_IO_PRI : OS_IO_IN | OS_IO_RDHUP;
-    uint32_t events = o->sending ? OS_IO_OUT : in;
-    bool gave = !o->sending && sys_give_way(gp, fd);
-    uint32_t seen = net_seen(fd, events);
+    uint32_t events = o->sending ? OS_IO_OUT : in, seen = net_seen(fd, events);
     long r = try(o, fd);
-    if (!o->sending)
-        sys_gave_way(fd, gave, r != -EAGAIN);
     if (likely(r != -EAGAIN))
         return r < 0 && o->done != 0 ? (long)o->done : r;
     struct sys_op op = {

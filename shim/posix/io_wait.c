@@ -71,37 +71,6 @@ bool sys_is_ready(int fd, uint32_t events)
     return os_poll(&p, 1) != 0;
 }
 
-/* --- giving way ---------------------------------------------------------------------------
-
- * A thread that asks and then waits for the answer finds nothing when it tries, is waited for in the
- * netpoller and woken: three times what it costs to let the other threads of its P run first,
- * after which the answer may be there.  Whether it is, each socket learns for itself (in its
- * net_hint.row): NOTHING_ROW tries in vain in a row are worth a turn; a turn that was not in vain
- * is worth another one, up to TURNS; one in vain costs a few.  Beside hogs there are no turns:
- * who is woken goes before them, who has given way stands behind them. */
-enum { NOTHING_ROW = 8, FIRST_TURNS = 2, TURNS = 16, IN_VAIN = 4 };
-
-bool sys_give_way(struct g *gp, int fd)
-{
-    return ld_rlx(&net_hint(fd)->row) >= NOTHING_ROW && rt_give_way(gp);
-}
-
-void sys_gave_way(int fd, bool gave, bool was_ready)
-{
-    uint8_t *at = &net_hint(fd)->row, old = ld_rlx(at);
-    int row = old;
-    if (gave)
-        row += was_ready ? 1 : -IN_VAIN;
-    else if (row < NOTHING_ROW)
-        row = was_ready ? 0 : row + 1 < NOTHING_ROW ? row + 1 : NOTHING_ROW + FIRST_TURNS;
-    if (row > NOTHING_ROW + TURNS)
-        row = NOTHING_ROW + TURNS;
-    if (gave && row < NOTHING_ROW)
-        row = 0;
-    if (row != old)
-        st_rlx(at, (uint8_t)row);
-}
-
 static long try_dup(void *arg, int fd)
 {
     const struct sys_op *op = arg;

@@ -82,12 +82,6 @@ struct sys_op {
  * Returns TRY's result | -EAGAIN | -EINTR | IO_CANCELED (with progress) | IO_CANNOT. */
 long sys_wait(struct sys_op *op, const size_t *progress);
 
-/* sys_give_way - a G is about to receive from the socket FD: if that has had nothing for it each
- * time lately, lets others run first, by which it may come.  Returns whether it did, for
- * sys_gave_way: the first try found something, or not. */
-bool sys_give_way(struct g *gp, int fd);
-void sys_gave_way(int fd, bool gave, bool was_ready);
-
 bool sys_nonblocking(int fd); /* has the program set O_NONBLOCK? */
 
 /* sys_note_lowat - the program sets a SO_RCVLOWAT.  sys_has_lowat - has FD one above 1? */

@@ -367,7 +367,6 @@ struct sched {
     uint32_t nstray;         /* Ms whose G runs on though they lost their P */
     struct g *stw_owner;     /* who has stopped the world, or is at it [W1] */
     bool hogged;             /* every P has run one G for long: tell sysmon of wake-ups */
-    uint64_t hog_seen;       /* when sysmon last made a G give way, TSC; hint */
     uint32_t ng;             /* living Gs, main included */
     uint32_t net_waiters;    /* waits for descriptors, netpoll.c */
     uint64_t net_looked;     /* when an M looked for events last, TSC; hint */
@@ -627,10 +626,6 @@ void rt_leaving(struct g *gp);
 
 /* rt_yield - go to the tail of the run queue.  False: nobody else is there.   [rt] [G] */
 bool rt_yield(struct g *gp);
-
-/* rt_give_way - the caller will probably wait: let those first that are runnable on its P.  False:
- * there are none, or some thread has been a hog lately, behind which it might wait long.  [G] */
-bool rt_give_way(struct g *gp);
 
 /* rt_preempt_yield - called by arch_async_preempt: an interrupted G gives up its P to others
  * and returns when it was scheduled again.                                         [G] */

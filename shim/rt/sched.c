@@ -53,9 +53,6 @@ enum {
  * switches, and should find several descriptors; sysmon steps in after 1 ms (watch.c). */
 static const int64_t LOOK_CYCLES = 250000;
 
-/* How long a hog is remembered, about 100 ms in TSC ticks: ten times the time it has. */
-static const uint64_t HOG_CYCLES = 250000000;
-
 _Noreturn void rt_throw(const char *what)
 {
     os_log("fatal: %s", what);
@@ -291,28 +288,6 @@ bool rt_yield(struct g *gp)
             runq_put(pp, gp, false);
     }
     switch_away(gp);
-    return true;
-}
-
-bool rt_give_way(struct g *gp)
-{
-    struct rt_section s;
-    const struct p *pp = gp->m->p; /* a hint, until we are in a section */
-    /* One that is bound to its M would cost the switches of two kernel threads. */
-    if (pp == NULL || gp->lockedm != NULL || runq_empty(pp) ||
-        arch_cycles() - ld_rlx(&sched.hog_seen) < HOG_CYCLES)
-        return false;
-    rt_enter(&s);
-    struct p *own = gp->m->p;
-    if (likely(own != NULL)) {
-        /* Those of the global queue are not to wait for ever behind those who give way. */
-        struct g *other = globq_get(own, 0);
-        if (other != NULL)
-            runq_put(own, other, false);
-        runq_put(own, gp, false);
-        switch_away(gp);
-    }
-    rt_exit(&s);
     return true;
 }
 
