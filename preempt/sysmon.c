@@ -30,18 +30,11 @@ static const int64_t LOOK_SHORT_NS = 50000; /* a blocked M is found this soon at
 
 static const char own_name[] = "gshim-sysmon";
 
+/* Joined by its TCB, which is its handle. */
 static int start_thread(struct m *mp)
 {
-    pthread_attr_t attr;
     pthread_t t;
-    sigset_t all;
-    pthread_attr_init(&attr);
-    pthread_attr_setstacksize(&attr, M_STACK);
-    sigfillset(&all); /* until it can tell what to do with one */
-    pthread_attr_setsigmask_np(&attr, &all);
-    int err = REAL(pthread_create)(&t, &attr, proc_m_main, mp);
-    pthread_attr_destroy(&attr);
-    return err;
+    return rt_native_thread(&t, M_STACK, proc_m_main, mp);
 }
 
 static bool make_m(void)

@@ -150,6 +150,24 @@ t_trace_bad()
     grep -qx "$four" "$tmp/out" || bad "$(< "$tmp/out")"
 }
 
+# The kernel thread that writes the trace changes its ids with the others.
+t_setuid_of_traced_never_returns()
+{
+    [ "$(id -u)" = 0 ] || { skip "needs root"; return; }
+    preloaded GSHIM_TRACE="$tmp/ids.trace" python3 -c '
+import os, threading
+t = threading.Thread(target=print, args=("thread",))
+t.start()
+t.join()
+os.setresuid(65534, 65534, 65534)
+for task in os.listdir("/proc/self/task"):
+    status = open("/proc/self/task/%s/status" % task).read()
+    assert status.split("Uid:")[1].split()[0] == "65534", status
+print(os.getuid())'
+    must 0 $'thread\n65534'
+    [ -s "$tmp/ids.trace" ] || bad "no trace"
+}
+
 # A program that runs for somebody more privileged does not listen to the caller.
 t_setuid()
 {

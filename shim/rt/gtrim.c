@@ -24,10 +24,6 @@
  */
 #include "shim/rt/gtable.h"
 
-#include <errno.h>
-#include <pthread.h>
-#include <signal.h>
-
 #include "shim/libc/libc.h"
 #include "shim/libc/real.h"
 #include "shim/rt/config.h"
@@ -61,14 +57,9 @@ static int64_t period_ns(void)
 
 static bool spawn(pthread_t *t, void *(*fn)(void *))
 {
-    pthread_attr_t attr;
-    sigset_t all;
-    sigfillset(&all);
-    pthread_attr_init(&attr);
-    pthread_attr_setstacksize(&attr, HELPER_STACK);
-    pthread_attr_setsigmask_np(&attr, &all);
-    int err = REAL(pthread_create)(t, &attr, fn, NULL);
-    pthread_attr_destroy(&attr);
+    rt_lock(&sched.makers);
+    int err = rt_native_thread(t, HELPER_STACK, fn, NULL);
+    rt_unlock(&sched.makers);
     return err == 0;
 }
 
@@ -226,12 +217,9 @@ int64_t g_trim(int64_t now)
     due_ns = 0;
     st_rlx(&g_trim_armed, 0); /* who finishes from here on is for the next period */
     g_caches_drop_idle();
-    pthread_t t;
     if (worth_it(&again)) {
         st_rlx(&trimming, 1);
-        if (spawn(&t, trim_main))
-            REAL(pthread_detach)(t);
-        else
+        if (!spawn(NULL, trim_main))
             st_rlx(&trimming, 0);
     }
     if (!again)

@@ -41,6 +41,7 @@
 #ifndef GSHIM_RT_H
 #define GSHIM_RT_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -771,6 +772,10 @@ void rt_lock_m(void);
 void rt_unlock_m(void);
 int64_t rt_cpu_ns(struct g *gp);
 int64_t rt_cycles_to_ns(uint64_t cycles);
+/* rt_native_thread - a kernel thread for BODY(ARG), with STACK bytes and all signals blocked; its
+ * handle in *T, or detached where T is NULL.  0 or an errno value.  Who makes one while threads run
+ * holds sched.makers.                                                                        [M] */
+int rt_native_thread(pthread_t *t, size_t stack, void *(*body)(void *), void *arg);
 extern uint32_t rt_helper_threads; /* kernel threads of ours that are no M; atomic */
 extern bool rt_cpu_accounting;
 

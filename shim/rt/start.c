@@ -44,7 +44,6 @@ static bool checked;
 static uint32_t
     main_lock_count; /* rt_lock_m calls of the main thread before it was a G */
 const struct rt_hooks *rt_hooks;
-uint32_t rt_helper_threads;
 
 void rt_note_main(void)
 {
@@ -117,17 +116,8 @@ void rt_sysmon_kick(void)
 
 static const char *start_sysmon(void *(*body)(void *))
 {
-    pthread_t t;
-    pthread_attr_t attr;
-    uint64_t all = RT_SIG_ALL, old;
     sysmon_answered = 0;
-    pthread_attr_init(&attr);
-    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-    pthread_attr_setstacksize(&attr, G0_STACK);
-    os_sigmask(RT_SIG_BLOCK, &all, &old);
-    int err = REAL(pthread_create)(&t, &attr, body, NULL);
-    os_sigmask(RT_SIG_SETMASK, &old, NULL);
-    pthread_attr_destroy(&attr);
+    int err = rt_native_thread(NULL, G0_STACK, body, NULL);
     if (err != 0)
         return "the monitor thread cannot be made";
     add_rlx(&rt_helper_threads, 1);

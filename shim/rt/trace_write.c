@@ -4,7 +4,7 @@
  * missing; so every event is one line, each write ends with a whole line, and what a killed
  * process leaves is still good.  Two "processes": 1 has a track for each P, 2 one for each thread.
  *
- * The writer is a native thread of its own, with all signals blocked, for a slow disk must hold up
+ * The writer is a native thread of its own, for a slow disk must hold up
  * neither the program nor sysmon.  It looks every LOOK_NS, and drains all buffers under
  * write_lock; so does the thread that ends the process (trace_finish).
  * The rate of the time stamp counter is measured once, at the first look, over the time since the
@@ -17,9 +17,7 @@
  * Source: "Trace Event Format", Google, revision of 2016.
  */
 #include <errno.h>
-#include <pthread.h>
 
-#include "shim/libc/real.h"
 #include "shim/rt/trace_buffer.h"
 
 enum { OUT = 256 * 1024, LINE_MAX_BYTES = 512, WRITER_STACK = 128 * 1024 };
@@ -393,23 +391,6 @@ static void *writer(void *unused)
 
 /* --- begin and end --------------------------------------------------------------------------------- */
 
-static bool start_writer(void)
-{
-    pthread_t t;
-    pthread_attr_t attr;
-    uint64_t all = ~0ull, old;
-    pthread_attr_init(&attr);
-    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-    pthread_attr_setstacksize(&attr, WRITER_STACK);
-    os_sigmask(0 /* SIG_BLOCK */, &all, &old);
-    int err = REAL(pthread_create)(&t, &attr, writer, NULL);
-    os_sigmask(2 /* SIG_SETMASK */, &old, NULL);
-    pthread_attr_destroy(&attr);
-    if (err == 0)
-        add_rlx(&rt_helper_threads, 1);
-    return err == 0;
-}
-
 bool trace_write_start(const char *path)
 {
     char own[1024];
@@ -432,8 +413,10 @@ bool trace_write_start(const char *path)
     text("[\n");
     name_process(PROCESSORS, "processors");
     name_process(THREADS, "threads");
-    if (start_writer())
+    if (rt_native_thread(NULL, WRITER_STACK, writer, NULL) == 0) {
+        add_rlx(&rt_helper_threads, 1);
         return true;
+    }
     os_close(fd);
     fd = -1;
     return false;
