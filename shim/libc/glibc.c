@@ -44,10 +44,8 @@ const uint32_t *libc_cancel_word(void *tcb)
     return glibc_cancel_word(tcb);
 }
 
-enum {
-    SIGCANCEL = 32,
-    NOBODY = INT32_MAX
-}; /* nptl/internal-signals.h; no thread's tid */
+enum { SIGCANCEL = 32 };     /* nptl/internal-signals.h */
+enum { NOBODY = INT32_MAX }; /* no thread's tid */
 
 static const uint64_t cancel_signal = 1ull << (SIGCANCEL - 1); /* as a mask */
 static bool signal_ready;                                      /* atomic [L2] */

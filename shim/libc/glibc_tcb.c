@@ -174,7 +174,7 @@ static struct plan *plan_get(void)
 
 static uint32_t list_lock; /* writers of _dl_stack_user */
 
-static void list_insert(void *tcb)
+void libc_tcb_list(void *tcb)
 {
     void *node = at(tcb, glibc_off.pthread_list.offset);
     void *head = list_head();
@@ -188,11 +188,7 @@ static void list_insert(void *tcb)
     spin_unlock(&list_lock);
 }
 
-void libc_tcb_list(void *tcb)
-{
-    list_insert(tcb);
-}
-
+/* Off whichever list it is on. */
 void libc_tcb_unlist(void *tcb)
 {
     void *node = at(tcb, glibc_off.pthread_list.offset);
@@ -323,7 +319,7 @@ int libc_tcb_make(void *tcb, uint32_t tid)
     glibc_rseq_unregistered(tcb);
     *(void **)((char *)tcb + glibc_fact.resp_tpoff) = at(tcb, glibc_fact.res_offset);
     *libc_tid_word(tcb) = tid;
-    list_insert(tcb);
+    libc_tcb_list(tcb);
     return 0;
 }
 
@@ -389,11 +385,7 @@ void libc_list_reset(void *tcb)
 {
     /* fork left this thread alone on one of libc's two lists; which one depends on a flag
      * that no descriptor tells.  Take it off there and make it the only user thread. */
-    void *node = at(tcb, glibc_off.pthread_list.offset);
-    uintptr_t next = glibc_off.list_t_next.offset, prev = glibc_off.list_t_prev.offset;
-    void *n = *ptr_at(node, next), *p = *ptr_at(node, prev);
-    *ptr_at(p, next) = n;
-    *ptr_at(n, prev) = p;
     list_lock = plan_lock = 0;
-    list_insert(tcb);
+    libc_tcb_unlist(tcb);
+    libc_tcb_list(tcb);
 }

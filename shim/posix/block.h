@@ -13,9 +13,9 @@ enum {
                        * program explains: return -ERESTART (for relative timeouts) */
     BLOCK_LONG = 4,   /* it will block: hand the P on at once */
     BLOCK_LOOK = 8, /* not if a signal has come for which it waits (g.sig_wait): -EINTR */
-    BLOCK_BRIEF =
-        16, /* it does not block, as far as the caller knows: if it does, its P is
-                       * taken as from code that does not say so */
+    /* It does not block, as far as the caller knows: if it does, its P is taken as from code that
+     * does not say so. */
+    BLOCK_BRIEF = 16,
 };
 
 /* block_call - system call NR in the kernel, where it may block; stops no other G.

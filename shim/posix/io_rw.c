@@ -29,9 +29,8 @@
 enum { UNKNOWN, SOCKET, NOWAIT, FIFO, ASK, REGULAR, MEMORY, NOTHING, KIND = 7 };
 enum { ASK_TO_WRITE = 8 }; /* in the hint: RWF_NOWAIT serves for reading only (eventfd) */
 enum { MEMORY_MAJOR = 1, NULL_MINOR = 3 }; /* /dev/null, zero, full, urandom, ... */
-enum {
-    READY_ROW = 16
-}; /* a pipe that somebody waits for now and then does not get there */
+/* A pipe that somebody waits for now and then does not get there. */
+enum { READY_ROW = 16 };
 
 static uint8_t kind_by_fstat(int fd)
 {

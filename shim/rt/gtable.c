@@ -58,8 +58,8 @@ void g_cold_push(struct stack_class *c, uint32_t slot)
 
 bool g_cold_pop(struct stack_class *c, uint32_t *slot)
 {
-    if (likely(ld_rlx(&c->cold) ==
-               0)) /* a hint: without one the thread gets a new block */
+    /* A hint: without one the thread gets a new block. */
+    if (likely(ld_rlx(&c->cold) == 0))
         return false;
     rt_lock(&c->lock);
     uint32_t first = c->cold;

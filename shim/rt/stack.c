@@ -108,8 +108,12 @@ static bool add_chunk(struct stack_class *c)
         n = 1;
         p = os_map(c->block_bytes);
     }
-    if (p == NULL || !note_chunk((uintptr_t)p, (uintptr_t)p + n * c->block_bytes))
+    if (p == NULL)
         return false;
+    if (!note_chunk((uintptr_t)p, (uintptr_t)p + n * c->block_bytes)) {
+        os_unmap(p, n * c->block_bytes);
+        return false;
+    }
     c->bump = p;
     c->chunk_end = p + n * c->block_bytes;
     if (c->next_chunk < LAST_CHUNK)

@@ -2,9 +2,9 @@
  *
  * A hash table of buckets, each a lock and a doubly linked list of waiters in order of
  * arrival, of those that wait anew with the same op their first one, and those with a real-time
- * priority before those with a lower one, as the kernel's futex orders them; waiters of different keys share a list.  The node of a G is part of it, so a
- * timer that fires late finds valid memory; a foreign thread's node is on its stack, and it
- * does not leave before it is off the list.
+ * priority before those with a lower one, as the kernel's futex orders them; waiters of different
+ * keys share a list.  The node of a G is part of it, so a timer that fires late finds valid
+ * memory; a foreign thread's node is on its stack, and it does not leave before it is off the list.
  *
  * Who may touch a node: while queued, whoever holds the lock of its key's bucket; once taken
  * off, the one who took it off, until rt_ready or the futex word is set; then its owner.
