@@ -499,6 +499,7 @@ static bool wake_for_timers(struct m *mp)
     rt_lock(&sched.lock);
     if (!mp->idle) { /* somebody is starting us */
         rt_unlock(&sched.lock);
+        leave_timers(mp);
         while (!m_sleep(mp, RT_FOREVER))
             ;
         take_given_p(mp);
@@ -557,7 +558,6 @@ void proc_stop(struct m *mp, bool timers)
         bool started = covers && netpoll_waiting()
                            ? m_sleep_polling(mp, deadline, &b)
                            : m_sleep(mp, covers ? deadline : retire_ns);
-        leave_timers(mp);
         if (!started && !covers && os_now_ns() >= retire_ns) {
             if (retire_m(mp))
                 return;
@@ -569,6 +569,9 @@ void proc_stop(struct m *mp, bool timers)
             take_given_p(mp);
         else if (b.n > 0 || due)
             have_p = wake_for_timers(mp);
+        if (have_p && due)
+            rt_timers_run(os_now_ns()); /* of all Ps; one that a hog holds does not look */
+        leave_timers(mp);
         netpoll_deliver(&b);
         if (have_p)
             return;

@@ -46,7 +46,7 @@ const char *const rt_wait_names[WAIT_REASONS] = {
 enum {
     SOON_ENOUGH = 8,     /* quick parks in a row before wake-ups are put off */
     SOON_CYCLES = 20000, /* "at once": well below the cost of waking an M, in TSC ticks */
-    STEAL_ROUNDS = 4,    /* as Go: last one also looks at runnext and timers */
+    STEAL_ROUNDS = 4,    /* as Go: last one also looks at runnext */
 };
 
 /* How often a busy P looks at the network: 0.1 ms of TSC ticks.  A look costs about three
