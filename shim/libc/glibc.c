@@ -53,7 +53,10 @@ static bool signal_ready;                                      /* atomic [L2] */
 /* Older ones are open to cancellation at every instruction while they block. */
 enum { CANCELS_BY_SIGNAL = 41 };
 
-/* By a pthread_cancel of a thread that is not there: memory for a TCB with the tid of nobody. */
+/* By a pthread_cancel of a thread that is not there.  Which word of a TCB says that its thread is
+ * alive depends on the version (tid, from 2.43 on joinstate): not 0 in either case, as all that is
+ * not known here.  Cancellation is disabled, so that nothing is sent.  A version that installs
+ * nothing even so: then such calls cannot be cancelled, but nobody is killed by the signal. */
 void libc_cancel_ready(void)
 {
     static bool asked; /* atomic, hint */
@@ -62,10 +65,12 @@ void libc_cancel_ready(void)
     void *tcb =
         glibc_fact.minor >= CANCELS_BY_SIGNAL ? os_map(libc_layout.tcb_size) : NULL;
     if (tcb != NULL) {
+        memset(tcb, 0xff, libc_layout.tcb_size);
         *libc_tid_word(tcb) = NOBODY;
+        *glibc_cancel_word(tcb) = CANCEL_DISABLED;
         REAL(pthread_cancel)((pthread_t)tcb);
         os_unmap(tcb, libc_layout.tcb_size);
-        st_rel(&signal_ready, true); /* MO: release -> [L2] */
+        st_rel(&signal_ready, os_has_handler(SIGCANCEL)); /* MO: release -> [L2] */
     }
     st_rlx(&asked, true);
 }

@@ -276,6 +276,21 @@ int os_sigaltstack(const struct os_altstack *set, struct os_altstack *old)
     return (int)SYS3(SYS_sigaltstack, set, old, 0);
 }
 
+/* As the kernel has it; handler 0: SIG_DFL. */
+struct kernel_sigaction {
+    void *handler;
+    unsigned long flags;
+    void *restorer;
+    uint64_t mask;
+};
+
+bool os_has_handler(int sig)
+{
+    struct kernel_sigaction now = {0};
+    return SYS6(SYS_rt_sigaction, sig, NULL, &now, sizeof now.mask, 0, 0) == 0 &&
+           now.handler != (void *)SIG_DFL && now.handler != (void *)SIG_IGN;
+}
+
 size_t os_min_sigstack(void)
 {
     size_t n = getauxval(AT_MINSIGSTKSZ);
@@ -470,12 +485,7 @@ void os_write_stderr(const char *buf, size_t n)
 _Noreturn void os_abort(void)
 {
     /* As abort(): SIGABRT with its default action, whatever the program has set. */
-    struct {
-        void *handler;
-        unsigned long flags;
-        void *restorer;
-        uint64_t mask;
-    } dfl = {0};
+    struct kernel_sigaction dfl = {0};
     uint64_t set = 1ull << (SIGABRT - 1);
     os_tgkill(os_gettid(), SIGABRT);
     SYS6(SYS_rt_sigaction, SIGABRT, &dfl, NULL, sizeof(uint64_t), 0, 0);

@@ -71,6 +71,8 @@ int os_robust_list_set(void *head, size_t len);
 int os_rseq(void *area, uint32_t len, int flags, uint32_t sig);
 int os_set_tid_address(int *word);
 int os_sigmask(int how, const uint64_t *set, uint64_t *old);
+/* os_has_handler - does the kernel call a handler for SIG?  Libc does not tell of its own. */
+bool os_has_handler(int sig);
 int os_set_name(const char *name); /* of the calling kernel thread, 16 bytes */
 int os_get_name(char *name);
 /* os_thread_state - of kernel thread TID: the letter of proc_pid_stat(5), 0: not known.  Some
