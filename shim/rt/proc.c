@@ -570,7 +570,8 @@ void proc_stop(struct m *mp, bool timers)
         else if (b.n > 0 || due)
             have_p = wake_for_timers(mp);
         if (have_p && due)
-            rt_timers_run(os_now_ns()); /* of all Ps; one that a hog holds does not look */
+            /* Of all Ps: one that a hog holds does not look. */
+            rt_timers_run(os_now_ns());
         leave_timers(mp);
         netpoll_deliver(&b);
         if (have_p)
