@@ -228,7 +228,7 @@ int net_add(struct net_node *n, struct net_wait *w, int fd, uint32_t events,
     if (err != 0)
         sub_sc(&sched.net_waiters, 1);
     else
-        proc_cover_network();
+        cover_network();
     return err;
 }
 

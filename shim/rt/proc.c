@@ -21,13 +21,10 @@
  * themselves, from a timed sleep.  Rejected: sysmon ends them; it would have to wake up for that,
  * and to take them away from who is about to start them.
  *
- * Timers are covered by one sleeper at a time: an idle M (sched.timer_sleeper), which wakes,
- * takes an idle P and runs them; when no M is idle, sysmon.  timer_wake_ns says until when
- * the coverer sleeps; "store deadline; fence; load heaps" pairs with "store heap; fence;
- * load deadline" [T1].
- * The same M covers the network: while Gs wait for descriptors it sleeps in the poller instead
- * of on mp->park, which it says in mp->polling: "polling; fence; load park" here, "park; fence;
- * load polling" in who wakes it [M2].
+ * Timers and the network are covered by one idle M at a time (cover.c), which sleeps until the
+ * earliest timer; when one is due it takes an idle P and runs them.  While Gs wait for descriptors it
+ * sleeps in the poller instead of on mp->park, which it says in mp->polling: "polling; fence; load
+ * park" here, "park; fence; load polling" in who wakes it [M2].
  */
 #include "shim/rt/config.h"
 #include "shim/rt/netpoll.h"
@@ -421,65 +418,11 @@ static bool m_sleep_polling(struct m *mp, int64_t deadline_ns, struct net_batch 
     }
 }
 
-/* Is the earliest timer covered now that this M stops covering it? */
-static void leave_timers(struct m *mp)
-{
-    if (ld_rlx(&sched.timer_sleeper) != mp)
-        return;
-    st_rlx(&sched.timer_wake_ns, RT_FOREVER);
-    st_sc(&sched.timer_sleeper, NULL); /* MO: sc, [T1] */
-    fence_sc();
-    int64_t next = rt_timers_next(0), until = ld_rlx(&sched.sysmon_until_ns);
-    if (next < until || (until == RT_FOREVER && netpoll_waiting()))
-        rt_sysmon_kick();
-}
-
-/* Become the sleeper for timers and network, if there are any and nobody is; until when? */
-static int64_t cover_timers(struct m *mp)
-{
-    int64_t next = rt_timers_next(0);
-    struct m *e = NULL;
-    if ((next == RT_FOREVER && !netpoll_waiting()) ||
-        !cas_sc(&sched.timer_sleeper, &e, mp)) /* MO: sc, [T1] */
-        return RT_FOREVER;
-    st_sc(&sched.timer_wake_ns, next); /* MO: sc, [T1] */
-    fence_sc();
-    int64_t again = rt_timers_next(0);
-    if (again < next)
-        st_rlx(&sched.timer_wake_ns, again);
-    return again < next ? again : next;
-}
-
 void proc_look(struct m *mp)
 {
     uint32_t e = PARK_NONE;
     if (cas_rel(&mp->park, &e, PARK_LOOK)) /* MO: release -> [M1] */
         end_sleep(mp);
-}
-
-void proc_timer_earlier(int64_t when_ns)
-{
-    fence_sc();                                  /* MO: [T1] */
-    struct m *mp = ld_acq(&sched.timer_sleeper); /* MO: acquire <- [T1] */
-    if (mp == NULL) {
-        if (when_ns < ld_rlx(&sched.sysmon_until_ns))
-            rt_sysmon_kick();
-        return;
-    }
-    if (when_ns < ld_rlx(&sched.timer_wake_ns))
-        proc_look(mp);
-}
-
-void proc_cover_network(void)
-{
-    fence_sc(); /* MO: [T1] "count; fence; load coverer" */
-    struct m *mp = ld_acq(&sched.timer_sleeper); /* MO: acquire <- [T1] */
-    if (mp == NULL) {
-        if (ld_rlx(&sched.sysmon_until_ns) == RT_FOREVER)
-            rt_sysmon_kick();
-    } else if (unlikely(!ld_rlx(&mp->polling))) {
-        proc_look(mp);
-    }
 }
 
 void proc_nudge(void)
@@ -499,7 +442,7 @@ static bool wake_for_timers(struct m *mp)
     rt_lock(&sched.lock);
     if (!mp->idle) { /* somebody is starting us */
         rt_unlock(&sched.lock);
-        leave_timers(mp);
+        cover_leave(mp);
         while (!m_sleep(mp, RT_FOREVER))
             ;
         take_given_p(mp);
@@ -553,8 +496,10 @@ void proc_stop(struct m *mp, bool timers)
     rt_unlock(&sched.lock);
     for (;;) {
         struct net_batch b = {.n = 0};
-        int64_t deadline = timers ? cover_timers(mp) : RT_FOREVER;
+        int64_t deadline = timers ? cover_begin(mp) : RT_FOREVER;
         bool covers = ld_rlx(&sched.timer_sleeper) == mp;
+        if (mp->owes_cover)
+            cover_pay(mp);
         bool started = covers && netpoll_waiting()
                            ? m_sleep_polling(mp, deadline, &b)
                            : m_sleep(mp, covers ? deadline : retire_ns);
@@ -572,12 +517,12 @@ void proc_stop(struct m *mp, bool timers)
         if (have_p && due)
             /* Of all Ps: one that a hog holds does not look. */
             rt_timers_run(os_now_ns());
-        leave_timers(mp);
+        cover_leave(mp);
         netpoll_deliver(&b);
         if (have_p)
             return;
         timers =
-            b.n == 0 && !due; /* else every P is busy: sysmon's duty, see leave_timers */
+            b.n == 0 && !due; /* else every P is busy: sysmon's duty, see cover_leave */
     }
 }
 
@@ -625,6 +570,8 @@ void proc_stop_locked_m(struct m *mp)
         give_way_locked(mp);
     if (mp->p != NULL)
         return;
+    if (mp->owes_cover)
+        cover_pay(mp);
     while (!m_sleep(mp, RT_FOREVER))
         ;
     take_given_p(mp);
@@ -775,6 +722,8 @@ void *proc_m_main(void *arg)
 
 void proc_m_end(struct m *mp)
 {
+    if (mp->owes_cover)
+        cover_pay(mp);
     if (mp->p != NULL)
         proc_handoff(proc_release(mp));
     mp->lockedg = NULL;

@@ -279,12 +279,13 @@ struct m {
     bool idle;         /* on the idle list; under sched.lock */
     bool listed;       /* on allm; by who publishes it */
     uint32_t rng;
-    int tid;            /* 0: no kernel thread, see proc.c; else const */
-    bool polling;       /* sleeps in the network poller, not on park; atomic [M2] */
-    bool look_now;      /* own thread: look at the network before anything else */
-    struct m *link;     /* idle list, under sched.lock; mended, mfree */
-    struct m *alllink;  /* const after publication */
-    uint64_t sigmask;   /* the kernel's mask of this thread, as far as we set it */
+    int tid;           /* 0: no kernel thread, see proc.c; else const */
+    bool polling;      /* sleeps in the network poller, not on park; atomic [M2] */
+    bool look_now;     /* own thread: look at the network before anything else */
+    bool owes_cover;   /* own thread: sysmon does not know of a timer or descriptor yet */
+    struct m *link;    /* idle list, under sched.lock; mended, mfree */
+    struct m *alllink; /* const after publication */
+    uint64_t sigmask;  /* the kernel's mask of this thread, as far as we set it */
     struct g *last_run; /* the last G here; atomic, own thread */
     struct os_altstack
         gsignal; /* const: the kernel's signal stack for this thread, always */
@@ -584,13 +585,9 @@ void proc_stop(struct m *mp, bool timers);
  * Its M runs other Gs meanwhile.                                                 [rt] [G] */
 void proc_world_starts(void);
 void proc_gate(struct g *gp);
-/* proc_timer_earlier - a timer at WHEN was added: see that somebody wakes for it. */
-void proc_timer_earlier(int64_t when_ns);
 /* proc_nudge - let an idle M, if there is one, see whether it should cover timers and network.
  */
 void proc_nudge(void);
-/* proc_cover_network - a G waits for a descriptor: see that somebody fetches the event. */
-void proc_cover_network(void);
 /* proc_look - MP, if it sleeps or is about to: look again.                         [any] [sig] */
 void proc_look(struct m *mp);
 /* proc_load_gsignal - give the kernel MP's signal stack; on MP, standing on no such stack. */
@@ -673,6 +670,20 @@ int64_t rt_timers_next(int64_t now_ns);
 
 /* rt_sleep - sleep until the deadline; [G].  0, or EINTR when rt_interrupt came. */
 int rt_sleep(int clock, int64_t deadline_ns);
+
+/* --- who wakes for timers and descriptors (cover.c) ---------------------------------- */
+
+/* cover_timer - a timer at WHEN was added.  cover_network - a G waits for a descriptor.  See that
+ * somebody wakes for it; who calls is about to park.                                       [rt] */
+void cover_timer(int64_t when_ns);
+void cover_network(void);
+/* cover_pay - MP goes on with another G: what its last one waits for is somebody else's.
+ *                                                                                [g0] or [rt] */
+void cover_pay(struct m *mp);
+/* cover_begin - MP, idle, becomes the sleeper for timers and network, if there are any and nobody
+ * is; until when?  cover_leave - it is no more, and sysmon is told of what is left.           [g0] */
+int64_t cover_begin(struct m *mp);
+void cover_leave(struct m *mp);
 
 /* --- threads (gthread.c, gtable.c) --------------------------------------------------------------- */
 

@@ -175,6 +175,8 @@ static void switch_away(struct g *gp)
         if (unlikely(next != NULL && !can_go_directly(next))) {
             mp->nextg = next;
             next = NULL;
+        } else if (unlikely(next != NULL && mp->owes_cover)) {
+            cover_pay(mp);
         }
     }
     switch_to(mp, gp, next != NULL ? next : &mp->g0);
@@ -236,9 +238,12 @@ static void enqueue(struct g *gp, bool next)
         proc_wakep();
         return;
     }
-    bool first = next && pp->runnext == NULL && pp->tail == ld_rlx(&pp->head);
+    bool first = pp->runnext == NULL && pp->tail == ld_rlx(&pp->head);
     runq_put(pp, gp, next);
-    if (first && !rt_is_g0(self) && put_off_wake(self, pp))
+    if (first && rt_is_g0(self))
+        return; /* it looks for work, and finds this */
+    first &= next;
+    if (first && put_off_wake(self, pp))
         return;
     if (first)
         self->readied_at = arch_cycles();
@@ -494,7 +499,11 @@ void sched_loop(struct m *mp)
             mp->spinning = false;
             sub_sc(&sched.nmspinning, 1);
             proc_wakep(); /* there may be more: let another M look */
+        } else if (mp->p != NULL && !runq_empty(mp->p)) {
+            proc_wakep(); /* there is more: see enqueue */
         }
+        if (mp->owes_cover)
+            cover_pay(mp);
         if (gp->lockedm != NULL && gp->lockedm != mp) {
             proc_start_locked_m(mp, gp);
             continue;

@@ -118,7 +118,7 @@ void rt_timer_start(struct g *gp, int clock, int64_t when_ns, rt_timer_fn *fn,
         int64_t mono = when_ns;
         if (c == WALL)
             mono = when_ns - os_wall_ns() + os_now_ns();
-        proc_timer_earlier(mono);
+        cover_timer(mono);
     }
 }
 
