@@ -211,6 +211,7 @@ static void *plays(void *arg)
 
     pthread_sigmask(SIG_SETMASK, NULL, &open);
     sigdelset(&open, SIGUSR1);
+    p->peer = pthread_self(); /* pthread_create may not have returned yet */
     set(&p->ready, 1);
     await_at_least(&p->other->ready, 1);
     for (int i = 0; i < p->n; i++) {
@@ -234,10 +235,9 @@ TEST(suspend_is_atomic)
 
     CHECK_EQ(sigaction(SIGUSR1, &sa, NULL), 0);
     mask_signal(SIG_BLOCK, SIGUSR1);
-    p[0].peer = spawn(plays, &p[0]);
-    p[1].peer = spawn(plays, &p[1]);
-    join(p[0].peer);
-    join(p[1].peer);
+    pthread_t t[2] = {spawn(plays, &p[0]), spawn(plays, &p[1])};
+    join(t[0]);
+    join(t[1]);
     mask_signal(SIG_UNBLOCK, SIGUSR1);
 }
 
