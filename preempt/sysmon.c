@@ -23,7 +23,7 @@
 #include "shim/rt/netpoll.h"
 #include "shim/rt/rt.h"
 
-enum { M_STACK = 256 * 1024, JOINS_PER_LOOK = 16 };
+enum { M_STACK = 256 * 1024, MAKES_PER_LOOK = 16, JOINS_PER_LOOK = 16 };
 static const int64_t LOOK_SHORT_NS = 50000; /* a blocked M is found this soon at best */
 
 /* --- making Ms ------------------------------------------------------------------------- */
@@ -83,9 +83,11 @@ int sysmon_clone_m(struct g *gp)
     return err;
 }
 
+/* Not until none is wanted: threads that one after the other need an M of their own want the next
+ * before this one runs, and nothing else would be looked at; those that ended, least of all. */
 static void make_wanted(void)
 {
-    while (ld_rlx(&sched.m_wanted) != 0) {
+    for (int n = 0; n < MAKES_PER_LOOK && ld_rlx(&sched.m_wanted) != 0; n++) {
         uint32_t before = ld_rlx(&sched.nm);
         if (!make_m()) {
             proc_newm_failed();
