@@ -1,6 +1,6 @@
 /* deliver_linux.c - a request as a signal, SIGURG unless GSHIM_DEBUG=preemptsig says other.
  *
- * Sent with a code and the request's number (rt_tgsigqueueinfo), so that it cannot be taken
+ * Sent with a code and the request's number (kick_linux.c), so that it cannot be taken
  * for the program's own SIGURG, nor that for ours.  Where a filter refuses that call, tgkill
  * serves: then every SIGURG that this process sends itself is taken for ours.
  * Where tgkill is refused as well, one line says so, and what is left is what needs no
@@ -26,9 +26,6 @@
 #include "shim/libc/libc.h"
 #include "shim/rt/config.h"
 #include "shim/rt/rt.h"
-
-/* si_code; the kernel's and libc's own end at -60. */
-enum { CODE_PREEMPT = -71, CODE_KICK = -72 };
 
 bool preempt_async;
 static int signal_used; /* const after preempt_prepare */
@@ -84,16 +81,11 @@ static void give_up(int err)
 
 static int send(struct m *mp, int code, uint32_t number)
 {
-    siginfo_t info;
     int r = -EPERM, tid = ld_rlx(&mp->tid);
     if (tid == 0)
         return -ESRCH;
-    memset(&info, 0, sizeof info);
-    info.si_signo = signal_used;
-    info.si_code = code;
-    info.si_value.sival_int = (int)number;
     if (!ld_rlx(&by_tgkill))
-        r = os_tgsigqueue(tid, signal_used, &info);
+        r = kick_send(mp, signal_used, code, number);
     if (r == -EPERM || r == -ENOSYS) {
         st_rlx(&by_tgkill, true);
         r = os_tgkill(tid, signal_used);
@@ -105,12 +97,12 @@ static int send(struct m *mp, int code, uint32_t number)
 
 int preempt_deliver(struct m *mp, uint32_t number)
 {
-    return send(mp, CODE_PREEMPT, number);
+    return send(mp, KICK_PREEMPT, number);
 }
 
 void preempt_kick(struct m *mp)
 {
-    send(mp, CODE_KICK, 0);
+    send(mp, KICK_ANY, 0);
 }
 
 /* --- on the M that was asked ------------------------------------------------------------------ */
@@ -173,8 +165,8 @@ bool preempt_on_signal(void *si, void *uc)
 {
     const siginfo_t *info = si;
     struct g *gp = rt_self();
-    bool coded = info->si_code == CODE_PREEMPT;
-    bool ours = coded || info->si_code == CODE_KICK;
+    bool coded = info->si_code == KICK_PREEMPT;
+    bool ours = coded || info->si_code == KICK_ANY;
     ours |=
         ld_rlx(&by_tgkill) && info->si_code == SI_TKILL && info->si_pid == os_getpid();
     if (gp == NULL)

@@ -102,12 +102,29 @@ int preempt_deliver(struct m *mp, uint32_t number);
 void preempt_kick(struct m *mp);
 
 /* preempt_on_signal - the preemption signal arrived: deal with our request, if any.  [sig]
- *   info, uc  as the handler got them: siginfo_t, ucontext_t; UC NULL: leave it as it is
+ *   info, uc  siginfo_t, that kick_came has seen; ucontext_t, NULL: leave it as it is
  * Returns true when it was ours alone; false: it is the program's, which must see it. */
 bool preempt_on_signal(void *info, void *uc);
 
 /* May preempt_request send signals?  Atomic: false once the kernel has refused one. */
 extern bool preempt_async;
+
+/* --- kick_linux.c --- */
+/* si_code of what we send to our own kernel threads; the kernel's and libc's own end at -60. */
+enum {
+    KICK_PREEMPT = -71,  /* by the preemption signal: a request, by number */
+    KICK_ANY = -72,      /* by the same: look around */
+    KICK_LOOK = -0x4753, /* by any: look at what is pending on your G (posix/) */
+};
+/* kick_send - send MP, another than the caller's, SIG with CODE.  0 or -errno; -EAGAIN: a real-time
+ * one, and RLIMIT_SIGPENDING is used up.                                             [any]
+ * kick_send_self - send SIG with KICK_LOOK to MP, the caller's own. */
+int kick_send(struct m *mp, int sig, int code, uint32_t number);
+int kick_send_self(struct m *mp, int sig);
+/* kick_came - is INFO, a siginfo_t that has come to MP (NULL: to a thread that is never sent any),
+ * of these?  Then its si_code says which, also when the kernel had no memory for it.
+ * Once for each that came.                                                           [sig] */
+bool kick_came(struct m *mp, void *info);
 
 /* --- watch.c --- */
 /* watch_sleep - sysmon's sleep until UNTIL or a kick; sees to the network. */

@@ -535,6 +535,39 @@ t_poller_refuses()
     done
 }
 
+# RLIMIT_SIGPENDING is 0: the kernel has no memory for what marks our own signals.
+t_no_signal_memory()
+{
+    local native mode p debug tests program=${bin%/env}/conform
+    local limited=(bash -c 'ulimit -i 0; LD_PRELOAD=$1 exec "${@:2}"' limited)
+    build bare bare.c -D_GNU_SOURCE || { bad "does not build"; return; }
+    for mode in errors urgent cross; do
+        run "${limited[@]}" '' "$bin/bare" "$mode"
+        native=$(< "$tmp/out")
+        [ "$rc" = 0 ] || { skip "natively $mode: status $rc"; return; }
+        for p in 1 2 8; do
+            for debug in '' preemptus=100; do
+                run GSHIM_MAXPROCS="$p" GSHIM_DEBUG="$debug" "${limited[@]}" "$lib" \
+                    "$bin/bare" "$mode"
+                must 0 "$native"
+            done
+        done
+    done
+    # What does the same natively with and without the limit.
+    for tests in "signal_handler mask no_defer reset context_mask jumps_out handler_waits" \
+        "signal_own" "signals" \
+        "signal_thread in_on_cond in_on_futex in_on_read in_on_spin by_tid ignoring_discards" \
+        "signal_wait one_signal_one_taker interrupted suspend_is_atomic many_suspended" \
+        "signal_process goes_to_the_one_that_does_not_block_it fork_from_a_thread"; do
+        for p in 1 2 8; do
+            # shellcheck disable=SC2086
+            run GSHIM_MAXPROCS="$p" "${limited[@]}" "$lib" "$program"/$tests
+            [ "$rc" = 0 ] || bad "$tests, $p: status $rc: $(< "$tmp/out")"
+            stderr_lines 0
+        done
+    done
+}
+
 # --- all of them ------------------------------------------------------------------------
 
 build probe probe.c || exit 1

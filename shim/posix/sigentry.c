@@ -265,7 +265,7 @@ static void move_and_run(struct g *gp, struct call *c, siginfo_t *info, void *uc
 /* SIG for the running G, which is in user code.  False: nothing is to be done. */
 static bool pick(struct g *gp, struct call *c, siginfo_t *info)
 {
-    if (info->si_code == SIGNAL_KICK) {
+    if (info->si_code == KICK_LOOK) {
         c->sig = signal_take(gp, ~gp->sigmask, info);
         if (c->sig == 0)
             return false;
@@ -324,8 +324,6 @@ static void on_native_wait(struct g *gp, int sig, siginfo_t *info, void *uc)
 /* In a section, on g0 or on sysmon. */
 static void put_off(struct m *mp, int sig, siginfo_t *info, void *uc)
 {
-    if (info->si_code == SIGNAL_KICK)
-        return;
     if (mp->sig_no != 0) {
         /* The mask was opened over a full slot: once more, for when it is empty. */
         arch_syscall6(SYS_rt_tgsigqueueinfo, os_getpid(), os_gettid(), sig, (long)info, 0,
@@ -344,8 +342,6 @@ static void on_foreign(int sig, siginfo_t *info, void *uc)
 {
     struct call c = {.sig = sig, .info = info, .uc = uc};
     bool process = !is_fault(sig, info) && info->si_code != SI_TKILL;
-    if (info->si_code == SIGNAL_KICK)
-        return;
     if (process && rt_is_started() && signal_main_first(NULL, sig) &&
         signal_dispatch(sig, info, NULL))
         return;
@@ -380,6 +376,8 @@ static void on_signal(int sig, siginfo_t *info, void *uc)
         *arch_uc_pc(uc) = (uintptr_t)arch_load_fixup;
         return;
     }
+    struct m *sysmon = gp == NULL ? rt_sysmon_m() : NULL;
+    bool kick = kick_came(gp != NULL ? gp->m : sysmon, info);
     if (sig == preempt_sig) {
         bool kicked = block_on_kick(uc);
         if (preempt_on_signal(info, kicked ? NULL : uc)) {
@@ -389,17 +387,18 @@ static void on_signal(int sig, siginfo_t *info, void *uc)
             return;
         }
     }
-    if (sig == SIGQUIT && rt_config.dumponquit && info->si_code != SIGNAL_KICK)
+    if (sig == SIGQUIT && rt_config.dumponquit && !kick)
         debug_want_dump();
-    struct g *native;
-    struct m *sysmon = gp == NULL ? rt_sysmon_m() : NULL;
+    struct g *native = gp != NULL && rt_is_g0(gp) ? waits_natively(gp, uc) : NULL;
+    if (kick && native == NULL && (gp == NULL || gp->in_rt != 0))
+        return; /* the end of the section looks by itself */
     if (sysmon != NULL && !is_fault(sig, info))
         put_off(sysmon, sig, info, uc);
     else if (gp == NULL)
         on_foreign(sig, info, uc);
     else if (gp->in_rt == 0)
         on_user_code(gp, sig, info, uc, false);
-    else if (rt_is_g0(gp) && (native = waits_natively(gp, uc)) != NULL)
+    else if (native != NULL)
         on_native_wait(native, sig, info, uc);
     else if (is_fault(sig, info))
         on_fault_inside(gp, sig, info, uc);

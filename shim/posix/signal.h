@@ -4,7 +4,8 @@
  *   rt/signal.c    masks of kernel threads, the slot of an M, sysmon as catcher
  *   sigmask.c      the mask of a G, which masks exist (for the catcher), signal stacks
  *   sigtable.c     what the program wants done with each signal
- *   sigqueue.c     signals pending on a G; to whom one for the process goes
+ *   sigpend.c      the queue of signals pending on a G
+ *   sigqueue.c     making it look; to whom a signal for the process goes
  *   sigentry.c     the one handler that the kernel knows, and calling the program's
  *   sigsend.c      pthread_kill, kill, sigqueue, ... and system calls by number
  *   sigwait.c      sigwait, sigtimedwait, sigsuspend, pause, sigpending
@@ -19,8 +20,7 @@
 #include "shim/rt/rt.h"
 
 enum {
-    SIGNAL_KICK = -0x4753, /* si_code of our kicks: look at what is pending on your G */
-    SIGNAL_FIRST_RT = 32,  /* the kernel's; from here on they queue */
+    SIGNAL_FIRST_RT = 32, /* the kernel's; from here on they queue */
     SIGNAL_LAST = 64,
 };
 
@@ -72,6 +72,7 @@ void signal_end(struct g *gp);
 void signal_forked(void);
 void signal_table_forked(void);
 void signal_queue_forked(void);
+void signal_pend_forked(void);
 void signal_mask_forked(void);
 /* signal_show_ignored - ON: let the kernel have SIG_IGN, where the program wants it, for the
  * signals that are ours as well, until the same with false; returns whether there is one.
@@ -81,7 +82,7 @@ bool signal_show_ignored(bool on);
 void signal_attention(struct g *gp);
 /* signal_landed, signal_left - rt_hooks.landed, .left. */
 void signal_landed(struct m *mp);
-void signal_left(struct g *gp, int sig, const void *info);
+void signal_left(struct g *gp, int sig, void *info);
 /* signal_own_call - the caller's system call has failed with EPIPE or EFBIG, and it has not left its
  * kernel thread since: a signal that it blocks is made its own.               [G] foreign */
 void signal_own_call(void);
@@ -104,13 +105,19 @@ void signal_kicks(int sig);
 /* signal_default - let the default action of SIG happen now.            signals blocked [sig] */
 void signal_default(int sig);
 
-/* --- pending (sigqueue.c): in a section, or with all signals blocked ----------------------- */
+/* --- pending (sigpend.c, sigqueue.c): in a section, or with all signals blocked ----------- */
 
 /* signal_push - make SIG pending on GP.  PROCESS: any G may have it.
  * Returns 0, ESRCH (it ends) or EAGAIN (no memory). */
 int signal_push(struct g *gp, int sig, const siginfo_t *info, bool process);
+/* signal_room - may one more SIG be pending? */
+bool signal_room(int sig);
 /* signal_take - the lowest of SET that is pending on GP: its number, 0: none. */
 int signal_take(struct g *gp, uint64_t set, siginfo_t *info);
+/* signal_take_for - as above; PROCESS: it was sent to the process. */
+int signal_take_for(struct g *gp, uint64_t set, siginfo_t *info, bool *process);
+/* signal_any_pending - is there one, on whatever G?  A hint. */
+bool signal_any_pending(void);
 /* signal_drop - throw away what is pending of SIG, on every G. */
 void signal_drop(int sig);
 /* signal_dispatch - SIG was sent to the process: give it to a G that does not block it.

@@ -1,12 +1,11 @@
 /* sigqueue.c - signals pending on a G, and to whom one for the process goes.
  *
- * A signal for a thread never goes to the kernel, which does not know our threads: it is an
- * entry, with its siginfo, in the queue of the G (g.sig_last, under g.sig_lock); standard
- * signals are there once at most, real-time ones as often and in the order they were sent.
+ * A signal for a thread never goes to the kernel, which does not know our threads: it is in the
+ * queue of the G (sigpend.c).
  *
  * To send: put the entry in, set g.attention, then make the G look:
  *   parked                    park_interrupt ends its wait; it looks at its next rt_exit
- *   running, or blocked in    a kick: the same signal number, marked by SIGNAL_KICK, sent to its
+ *   running, or blocked in    a kick: the same signal number, marked by KICK_LOOK, sent to its
  *   the kernel                M.  So the kernel does what SA_RESTART asks for to the system call,
  *                             and makes the frame; the entry point takes the entry (sigentry.c)
  *   in sigwait                a kick by the preemption signal, which ends the call as well
@@ -30,156 +29,18 @@
  * that blocks the number would keep somebody else's signal.
  */
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 
 #include "preempt/preempt.h"
 #include "shim/posix/posix.h"
 #include "shim/posix/signal.h"
 
-struct sig_entry {
-    struct sig_entry *next;
-    bool process; /* sent to the process: another G may have it when this one ends */
-    siginfo_t info;
-};
-
-enum { CHUNK = 64 * 1024 };
-
-/* Entries are never given back. */
-static struct {
-    struct rt_lock lock;
-    struct sig_entry *free; /* under lock */
-    size_t used;            /* under lock; also read as a hint */
-} pool;
-
 static struct g unclaimed = {.sig_open = true}; /* only its signal queue is used */
-
-/* --- entries ----------------------------------------------------------------------------- */
-
-static void pool_grow_locked(void)
-{
-    struct sig_entry *e = os_map(CHUNK);
-    for (size_t i = 0; e != NULL && i < CHUNK / sizeof *e; i++) {
-        e[i].next = pool.free;
-        pool.free = &e[i];
-    }
-}
-
-/* As many as may be pending now.  Not asked for the others, which a thread has once each. */
-static size_t limit_of(int sig)
-{
-    struct rlimit r = {.rlim_cur = RLIM_INFINITY};
-    if (sig >= SIGNAL_FIRST_RT)
-        arch_syscall6(SYS_prlimit64, 0, RLIMIT_SIGPENDING, 0, (long)&r, 0, 0);
-    return r.rlim_cur;
-}
-
-static struct sig_entry *entry_new(int sig)
-{
-    size_t limit = limit_of(sig);
-    rt_lock(&pool.lock);
-    if (pool.free == NULL)
-        pool_grow_locked();
-    struct sig_entry *e = pool.used < limit ? pool.free : NULL;
-    if (e != NULL) {
-        pool.free = e->next;
-        st_rlx(&pool.used, pool.used + 1);
-    }
-    rt_unlock(&pool.lock);
-    return e;
-}
-
-static void entry_free(struct sig_entry *e)
-{
-    rt_lock(&pool.lock);
-    e->next = pool.free;
-    pool.free = e;
-    st_rlx(&pool.used, pool.used - 1);
-    rt_unlock(&pool.lock);
-}
-
-/* --- one G's queue -------------------------------------------------------------------------- */
-
-static void append_locked(struct g *gp, struct sig_entry *e)
-{
-    struct sig_entry *last = gp->sig_last;
-    e->next = last != NULL ? last->next : e;
-    if (last != NULL)
-        last->next = e;
-    gp->sig_last = e;
-    st_rlx(&gp->sigpend, gp->sigpend | signal_bit(e->info.si_signo));
-}
-
-int signal_push(struct g *gp, int sig, const siginfo_t *info, bool process)
-{
-    int err = 0;
-    rt_lock(&gp->sig_lock);
-    bool twice = sig < SIGNAL_FIRST_RT && (gp->sigpend & signal_bit(sig)) != 0;
-    if (!gp->sig_open) {
-        err = ESRCH;
-    } else if (!twice) {
-        struct sig_entry *e = entry_new(sig);
-        if (e != NULL) {
-            e->process = process;
-            e->info = *info;
-            e->info.si_signo = sig;
-            append_locked(gp, e);
-        }
-        err = e != NULL ? 0 : EAGAIN;
-    }
-    rt_unlock(&gp->sig_lock);
-    return err;
-}
-
-/* The oldest entry of SIG, off the queue; clears its bit if there is no other. */
-static struct sig_entry *remove_locked(struct g *gp, int sig)
-{
-    struct sig_entry *prev = gp->sig_last, *e = prev->next, *found = NULL;
-    struct sig_entry *last = prev;
-    bool more = false;
-    for (bool end = false; !end; e = prev->next) {
-        end = e == last;
-        if (e->info.si_signo != sig) {
-            prev = e;
-        } else if (found == NULL) {
-            found = e;
-            prev->next = e->next;
-            if (end)
-                gp->sig_last = prev != e ? prev : NULL;
-        } else {
-            more = true;
-            break;
-        }
-    }
-    if (!more)
-        st_rlx(&gp->sigpend, gp->sigpend & ~signal_bit(sig));
-    return found;
-}
-
-int signal_take(struct g *gp, uint64_t set, siginfo_t *info)
-{
-    struct sig_entry *e = NULL;
-    int sig = 0;
-    if ((ld_rlx(&gp->sigpend) & set) == 0)
-        return 0;
-    rt_lock(&gp->sig_lock);
-    set &= gp->sigpend;
-    if (set != 0) {
-        sig = __builtin_ctzll(set) + 1;
-        e = remove_locked(gp, sig);
-    }
-    rt_unlock(&gp->sig_lock);
-    if (e != NULL) {
-        *info = e->info;
-        entry_free(e);
-    }
-    return sig;
-}
 
 void signal_drop(int sig)
 {
     siginfo_t info;
-    if (ld_rlx(&pool.used) == 0)
+    if (!signal_any_pending())
         return;
     while (signal_take(&unclaimed, signal_bit(sig), &info) != 0)
         ;
@@ -190,21 +51,14 @@ void signal_drop(int sig)
 
 /* --- making a G look -------------------------------------------------------------------------- */
 
-static void kick(int tid, int sig)
-{
-    siginfo_t info;
-    signal_kicks(sig);
-    memset(&info, 0, sizeof info);
-    info.si_signo = sig;
-    info.si_code = SIGNAL_KICK;
-    arch_syscall6(SYS_rt_tgsigqueueinfo, os_getpid(), tid, sig, (long)&info, 0, 0);
-}
-
 void signal_kick_self(struct g *gp)
 {
     uint64_t due = signal_due(gp);
-    if (due != 0)
-        kick(os_gettid(), __builtin_ctzll(due) + 1);
+    if (due == 0)
+        return;
+    int sig = __builtin_ctzll(due) + 1;
+    signal_kicks(sig);
+    kick_send_self(gp->m, sig);
 }
 
 /* GP, another than the caller, has SIG pending.  Section or foreign. */
@@ -220,13 +74,16 @@ static void make_look(struct g *gp, int sig)
             return;
     }
     struct m *mp = ld_rlx(&gp->m);
-    int tid = mp != NULL ? ld_rlx(&mp->tid) : 0;
+    if (mp == NULL)
+        return;
     /* One that it waits for in sigwait has no handler, perhaps, and comes to an M that blocks it no
      * more, perhaps: that would be the end of the process. */
-    if (tid != 0 && signal_handled(sig) && (ld_rlx(&gp->sig_wait) & signal_bit(sig)) == 0)
-        kick(tid, sig);
-    else if (tid != 0)
-        preempt_kick(mp);
+    if (signal_handled(sig) && (ld_rlx(&gp->sig_wait) & signal_bit(sig)) == 0) {
+        signal_kicks(sig);
+        if (kick_send(mp, sig, KICK_LOOK, 0) != -EAGAIN)
+            return;
+    }
+    preempt_kick(mp);
 }
 
 bool signal_accepts(const struct g *gp, int sig)
@@ -360,17 +217,25 @@ int signal_process_take(uint64_t set, siginfo_t *info)
     return signal_take(&unclaimed, set, info);
 }
 
+/* What the kernel has of SET, for the process and this kernel thread. */
+static void take_from_kernel(struct g *gp, uint64_t set)
+{
+    siginfo_t info;
+    int sig;
+    while ((sig = os_signal_take(set, &info)) != 0) {
+        if (!kick_came(gp->m, &info))
+            signal_push(gp, sig, &info, info.si_code != SI_TKILL);
+    }
+}
+
 void signal_take_over(struct g *gp, uint64_t set, bool kernel)
 {
-    struct timespec zero = {0, 0};
     siginfo_t info;
-    long sig;
+    int sig;
     while ((sig = signal_take(&unclaimed, set, &info)) > 0)
-        signal_push(gp, (int)sig, &info, true);
-    while (kernel && (sig = arch_syscall6(SYS_rt_sigtimedwait, (long)&set, (long)&info,
-                                          (long)&zero, sizeof set, 0, 0)) > 0)
-        if (info.si_code != SIGNAL_KICK)
-            signal_push(gp, (int)sig, &info, info.si_code != SI_TKILL);
+        signal_push(gp, sig, &info, true);
+    if (kernel)
+        take_from_kernel(gp, set);
 }
 
 /* Was it sent to this kernel thread, by somebody who knows it?  Then to the G on it. */
@@ -403,8 +268,10 @@ void signal_own_call(void)
     rt_exit(&s);
 }
 
-void signal_left(struct g *gp, int sig, const void *info)
+void signal_left(struct g *gp, int sig, void *info)
 {
+    if (kick_came(rt_self()->m, info))
+        return; /* late, since the mask was closed */
     if (!signal_of_own_call(info))
         signal_to_process(sig, info, NULL);
     else if (signal_push(gp, sig, info, false) == 0 && signal_accepts(gp, sig))
@@ -459,24 +326,17 @@ void signal_begin(struct g *gp)
 void signal_end(struct g *gp)
 {
     struct rt_section s;
+    siginfo_t info;
+    bool process;
+    int sig;
     signal_own_call(); /* the next thread in this memory is somebody else */
     rt_enter(&s);
     rt_lock(&gp->sig_lock);
     st_rlx(&gp->sig_open, false);
-    struct sig_entry *e = gp->sig_last, *first = e != NULL ? e->next : NULL;
-    gp->sig_last = NULL;
-    st_rlx(&gp->sigpend, 0);
     rt_unlock(&gp->sig_lock);
-    if (e != NULL)
-        e->next = NULL;
-    while (first != NULL) {
-        e = first;
-        first = e->next;
-        int sig = e->info.si_signo;
-        if (e->process)
-            signal_to_process(sig, &e->info, NULL);
-        entry_free(e);
-    }
+    while ((sig = signal_take_for(gp, ~0ull, &info, &process)) != 0)
+        if (process)
+            signal_to_process(sig, &info, NULL);
     signal_mask_count(gp, ~0ull);
     rt_exit(&s);
 }
@@ -484,13 +344,12 @@ void signal_end(struct g *gp)
 void signal_queue_forked(void)
 {
     struct g *gp = rt_self();
-    pool.lock.word = 0;
     unclaimed = (struct g){.sig_open = true};
+    signal_pend_forked();
     if (gp != NULL) { /* entries of other Gs are lost, and those of this one with them */
         gp->sig_lock.word = 0;
         gp->sig_last = NULL;
         gp->sigpend = gp->sig_wait = 0;
         gp->sig_open = false;
     }
-    pool.used = 0;
 }

@@ -196,6 +196,9 @@ static long do_kill(long pid, int sig)
 
 static long do_queue(long pid, int sig, const siginfo_t *info)
 {
+    if (pid == os_getpid() && signal_valid(sig) && info->si_code != SI_USER &&
+        rt_is_started() && signal_handled(sig) && !signal_room(sig))
+        return -EAGAIN;
     if (pid == os_getpid() && signal_valid(sig) && to_own_process(sig, info))
         return 0;
     return arch_syscall6(SYS_rt_sigqueueinfo, pid, sig, (long)info, 0, 0, 0);

@@ -16,6 +16,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "preempt/preempt.h"
 #include "shim/posix/block.h"
 #include "shim/posix/posix.h"
 #include "shim/posix/signal.h"
@@ -70,7 +71,7 @@ static long wait_for(struct g *gp, uint64_t set, siginfo_t *info, int64_t deadli
         r = begin_wait(gp, set, info);
         if (r == 0)
             r = in_kernel(&set, info, deadline_ns);
-    } while (r == -ERESTART || (r > 0 && info->si_code == SIGNAL_KICK));
+    } while (r == -ERESTART || (r > 0 && kick_came(gp->m, info)));
     st_rlx(&gp->sig_wait, 0);
     return r;
 }

@@ -31,6 +31,7 @@
 #include "shim/rt/rt.h"
 
 #include <errno.h>
+#include <string.h>
 
 enum { PARK_NONE, PARK_START, PARK_LOOK };
 enum { GSIGNAL_ROOM = 32 * 1024 }; /* for our handlers, above the frame itself */
@@ -618,6 +619,7 @@ struct m *proc_m_again(void)
     mp->ending = false;
     mp->last_g = NULL;
     st_rlx(&mp->preempt_pending, 0);
+    memset(mp->kicks, 0, sizeof mp->kicks);
     return mp;
 }
 

@@ -108,7 +108,7 @@ struct g;
 struct m;
 struct p;
 struct stack_class;
-struct sig_entry; /* posix/sigqueue.c */
+struct sig_entry; /* posix/sigpend.c */
 
 /* --- locks ------------------------------------------------------------------------- */
 
@@ -263,6 +263,11 @@ struct g {
 
 /* --- M ----------------------------------------------------------------------------- */
 
+/* Signals of ours, of one number, to an M (preempt/kick_linux.c); atomic, they wrap. */
+struct m_kicks {
+    uint16_t begun, done, seen;
+};
+
 struct m {
     struct g g0;
     struct g *curg;    /* own thread; sysmon reads it as a hint */
@@ -293,6 +298,7 @@ struct m {
     int sig_no;
     uint64_t sig_info[16]; /* its siginfo_t */
     uint64_t run_since;    /* TSC at the last switch */
+    struct m_kicks kicks[64];
 
     /* the pending request to preempt (preempt/request.c) */
     uint32_t preempt_pending; /* its number, 0: none.  atomic [V1] */
@@ -487,7 +493,7 @@ struct rt_hooks {
     void (*landed)(struct m *);
     /* signal SIG with INFO, a siginfo_t, was left pending on this M by GP, which blocks it.
      *                                                                                   [rt] */
-    void (*left)(struct g *gp, int sig, const void *info);
+    void (*left)(struct g *gp, int sig, void *info);
 };
 extern const struct rt_hooks *rt_hooks; /* const after rt_start */
 
