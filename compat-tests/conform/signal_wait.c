@@ -288,6 +288,25 @@ static void *crowd(void *arg)
     return NULL;
 }
 
+MODE(pending_first)
+{
+    struct waiter w = {0};
+    pthread_t t;
+
+    install(SIGUSR1, 0);
+    mask_signal(SIG_BLOCK, SIGUSR1);
+    kill(getpid(), SIGUSR1); /* there is no thread yet but this one */
+    if (pthread_create(&t, NULL, suspends, &w) != 0)
+        return 2;
+    pthread_join(t, NULL);
+    return conform_failures;
+}
+
+TEST(pending_in_the_process_before_there_are_threads)
+{
+    CHECK_EQ(run_mode("pending_first", NULL, 0), 0);
+}
+
 TEST(many_suspended)
 {
     pthread_t t[200];

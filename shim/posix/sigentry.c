@@ -425,7 +425,7 @@ void signal_start(void)
     gp->altstack = alt;
     /* What it has blocked may be pending on its kernel thread, which is not its own from now. */
     rt_enter(&s);
-    signal_take_over(gp, gp->sigmask, true);
+    signal_take_first(gp, gp->sigmask);
     rt_exit(&s);
 }
 

@@ -137,6 +137,9 @@ bool signal_main_first(struct g *gp, int sig);
 /* signal_take_over - what is pending of SET in the process comes to GP, the caller, in order; with
  * KERNEL also what the kernel has of it, for the process and this kernel thread. */
 void signal_take_over(struct g *gp, uint64_t set, bool kernel);
+/* signal_take_first - threads begin: of SET, which GP, main and the caller, blocks, the kernel has
+ * nothing from now on; what was sent to the process is for any thread. */
+void signal_take_first(struct g *gp, uint64_t set);
 /* signal_kick_self - interrupt the calling thread, whose G has something due.       [sig] */
 void signal_kick_self(struct g *gp);
 /* signal_send - to GP alone.  0 or an errno value.                             [any], outside */

@@ -217,14 +217,15 @@ int signal_process_take(uint64_t set, siginfo_t *info)
     return signal_take(&unclaimed, set, info);
 }
 
-/* What the kernel has of SET, for the process and this kernel thread. */
-static void take_from_kernel(struct g *gp, uint64_t set)
+/* What the kernel has of SET: sent to this kernel thread, for GP, to the process for TAKER. */
+static void take_from_kernel(struct g *gp, struct g *taker, uint64_t set)
 {
     siginfo_t info;
     int sig;
     while ((sig = os_signal_take(set, &info)) != 0) {
+        bool process = info.si_code != SI_TKILL;
         if (!kick_came(gp->m, &info))
-            signal_push(gp, sig, &info, info.si_code != SI_TKILL);
+            signal_push(process ? taker : gp, sig, &info, process);
     }
 }
 
@@ -235,7 +236,12 @@ void signal_take_over(struct g *gp, uint64_t set, bool kernel)
     while ((sig = signal_take(&unclaimed, set, &info)) > 0)
         signal_push(gp, sig, &info, true);
     if (kernel)
-        take_from_kernel(gp, set);
+        take_from_kernel(gp, gp, set);
+}
+
+void signal_take_first(struct g *gp, uint64_t set)
+{
+    take_from_kernel(gp, &unclaimed, set);
 }
 
 /* Was it sent to this kernel thread, by somebody who knows it?  Then to the G on it. */
