@@ -14,6 +14,7 @@
 #include <sys/epoll.h>
 #include <sys/select.h>
 
+#include "shim/posix/sigfd.h"
 #include "shim/posix/sys.h"
 
 enum { NS_PER_S = 1000000000, NS_PER_MS = 1000000, KERNEL_SIGSET = 8 };
@@ -89,12 +90,18 @@ static long in_kernel(long nr, long a, long b, int64_t deadline_ns)
 
 /* --- poll ---------------------------------------------------------------------------------- */
 
+static long poll_now(struct pollfd *fds, nfds_t n)
+{
+    const struct timespec none = {0};
+    long r = SYS_NOW(SYS_ppoll, fds, n, &none, NULL, KERNEL_SIGSET);
+    return likely(!sigfd_look(rt_self())) ? r : sigfd_poll(fds, n, r);
+}
+
 static long poll_g(struct pollfd *fds, nfds_t n, int64_t timeout_ns)
 {
     if (unlikely(libc_cancel_pending(rt_self()->tcb)))
         block_act();
-    const struct timespec none = {0};
-    long r = SYS_NOW(SYS_ppoll, fds, n, &none, NULL, KERNEL_SIGSET);
+    long r = poll_now(fds, n);
     if (r != 0 || timeout_ns == 0)
         return r;
     int64_t deadline = deadline_of(timeout_ns);
@@ -103,7 +110,9 @@ static long poll_g(struct pollfd *fds, nfds_t n, int64_t timeout_ns)
             r = io_poll(fds, (unsigned)n, deadline);
             if (r == IO_CANCELED)
                 block_act();
-        } while (r == IO_CANCELED);
+            if (r == IO_LOOK && (r = poll_now(fds, n)) == 0)
+                r = IO_LOOK;
+        } while (r == IO_CANCELED || r == IO_LOOK);
         if (r != IO_CANNOT)
             return r;
     }
@@ -251,13 +260,14 @@ static bool counts(const struct sel *s, const struct pollfd *p, int k)
 
 static long select_poll(const struct sel *s, struct pollfd *p, int k, int64_t deadline)
 {
-    const struct timespec none = {0};
-    long r = SYS_NOW(SYS_ppoll, p, k, &none, NULL, KERNEL_SIGSET);
+    long r = poll_now(p, (nfds_t)k);
     while (r == 0) {
         r = io_poll(p, (unsigned)k, deadline);
         if (r == IO_CANCELED) {
             block_act();
             r = 0;
+        } else if (r == IO_LOOK) {
+            r = poll_now(p, (nfds_t)k);
         } else if (r <= 0) {
             return r == 0 ? from_poll(s, p, k) : r;
         }
@@ -280,13 +290,16 @@ static long select_g(const struct sel *s, int64_t timeout_ns)
 {
     struct pollfd p[IO_POLL_MAX];
     const struct timespec none = {0};
+    long r;
     if (unlikely(libc_cancel_pending(rt_self()->tcb)))
         block_act();
+    int k = s->n >= 0 && (timeout_ns != 0 || sigfd_look(rt_self())) ? to_poll(s, p) : -1;
+    if (timeout_ns == 0 && k >= 0)
+        return (r = poll_now(p, (nfds_t)k)) < 0 ? r : from_poll(s, p, k);
     if (timeout_ns == 0 || s->n < 0)
         return SYS_NOW(SYS_pselect6, s->n, s->in, s->out, s->ex, &none, NULL);
     int64_t deadline = deadline_of(timeout_ns);
-    int k = to_poll(s, p);
-    long r = k < 0 ? IO_CANNOT : select_poll(s, p, k, deadline);
+    r = k < 0 ? IO_CANNOT : select_poll(s, p, k, deadline);
     return r == IO_CANNOT ? select_kernel(s, deadline) : r;
 }
 
@@ -347,7 +360,8 @@ struct epoll_call {
 
 static long epoll_now(int fd, const struct epoll_call *c)
 {
-    return SYS_NOW(SYS_epoll_pwait, fd, c->ev, c->max, 0, NULL, KERNEL_SIGSET);
+    long r = SYS_NOW(SYS_epoll_pwait, fd, c->ev, c->max, 0, NULL, KERNEL_SIGSET);
+    return likely(!sigfd_look(rt_self())) ? r : sigfd_epoll(fd, c->ev, c->max, r);
 }
 
 static long try_epoll(void *arg, int fd)
@@ -385,6 +399,8 @@ static long epoll_g(int fd, struct epoll_call *c, int64_t timeout_ns)
         r = io_wait(&op);
         if (r == IO_CANNOT)
             return epoll_kernel(fd, c, op.deadline_ns);
+        if (r == IO_LOOK && (r = epoll_now(fd, c)) == 0)
+            continue;
         if (r != IO_CANCELED)
             return r == IO_TIMEOUT ? 0 : r;
         block_act();

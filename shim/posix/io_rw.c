@@ -23,6 +23,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "shim/posix/sigfd.h"
 #include "shim/posix/sys.h"
 #include "shim/rt/netpoll.h"
 
@@ -289,8 +290,11 @@ static long rw(bool writing, int fd, const struct iovec *v, int n, long nr,
     for (;;) {
         struct rw o = {.writing = writing, .v = v, .n = n};
         bool again = false;
-        long r = rw_once(fd, &o, nr, a, &again);
-        if (!again)
+        long r;
+        if (!writing && sigfd_look(gp) && (r = sigfd_read(fd, v, n)) != -EAGAIN)
+            return r;
+        r = rw_once(fd, &o, nr, a, &again);
+        if (!again && likely(r != IO_LOOK))
             return r;
     }
 }

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <sys/time.h>
 
+#include "shim/posix/sigfd.h"
 #include "shim/posix/sys.h"
 #include "shim/rt/config.h"
 #include "shim/rt/netpoll.h"
@@ -59,6 +60,8 @@ long sys_wait(struct sys_op *op, const size_t *progress)
         long r = io_wait(&op->io);
         if (r == IO_TIMEOUT)
             return -EAGAIN;
+        if (r == IO_LOOK && !sigfd_ready(op->io.fd))
+            continue;
         if (r != IO_CANCELED || (progress != NULL && *progress != 0))
             return r;
         block_act();

@@ -8,6 +8,7 @@
  *   sigqueue.c     making it look; to whom a signal for the process goes
  *   sigentry.c     the one handler that the kernel knows, and calling the program's
  *   sigsend.c      pthread_kill, kill, sigqueue, ... and system calls by number
+ *   sigfd.c        signalfd
  *   sigwait.c      sigwait, sigtimedwait, sigsuspend, pause, sigpending
  *   timers.c       timers that signal one thread
  *   sigjmp.c       leaving a handler by longjmp, contexts with masks
@@ -118,6 +119,9 @@ int signal_take(struct g *gp, uint64_t set, siginfo_t *info);
 int signal_take_for(struct g *gp, uint64_t set, siginfo_t *info, bool *process);
 /* signal_any_pending - is there one, on whatever G?  A hint. */
 bool signal_any_pending(void);
+/* signal_fd_news - a signal that GP blocks is pending on it, which a signalfd may show it; NULL: in
+ * the process, for all. */
+void signal_fd_news(struct g *gp);
 /* signal_drop - throw away what is pending of SIG, on every G. */
 void signal_drop(int sig);
 /* signal_dispatch - SIG was sent to the process: give it to a G that does not block it.

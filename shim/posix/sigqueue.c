@@ -33,6 +33,7 @@
 
 #include "preempt/preempt.h"
 #include "shim/posix/posix.h"
+#include "shim/posix/sigfd.h"
 #include "shim/posix/signal.h"
 
 static struct g unclaimed = {.sig_open = true}; /* only its signal queue is used */
@@ -125,6 +126,17 @@ void signal_attention(struct g *gp)
     signal_kick_self(gp);
 }
 
+void signal_fd_news(struct g *gp)
+{
+    if (likely(!ld_rlx(&sigfd_used)))
+        return;
+    for (struct g *g = gp != NULL ? gp : g_first(); g != NULL;
+         g = gp != NULL ? NULL : g_next(g)) {
+        add_rel(&g->sig_news, 1); /* MO: release -> [Z9] in sync/io.c: what is pending */
+        park_interrupt(g, PARK_BY_NEWS); /* begins with a fence [Z9] */
+    }
+}
+
 int signal_send(struct g *gp, int sig, const siginfo_t *info)
 {
     struct rt_section s;
@@ -138,6 +150,8 @@ int signal_send(struct g *gp, int sig, const siginfo_t *info)
         st_rlx(&gp->attention, true);
     else if (err == 0 && signal_accepts(gp, sig))
         make_look(gp, sig);
+    else if (err == 0)
+        signal_fd_news(gp);
     rt_exit(&s);
     return err == ESRCH ? 0 : err; /* glibc: a thread that has ended is no error */
 }
@@ -201,6 +215,7 @@ void signal_to_process(int sig, const siginfo_t *info, struct g *prefer)
     if ((ld_rlx(&unclaimed.sigpend) & bit) == 0 && signal_dispatch(sig, info, prefer))
         return;
     signal_push(&unclaimed, sig, info, true);
+    signal_fd_news(NULL);
     fence_sc(); /* MO: [Z5] */
     while (signal_wanted_now(sig) && signal_take(&unclaimed, bit, &next) != 0)
         if (!signal_dispatch(sig, &next, prefer))
@@ -301,6 +316,7 @@ void signal_landed(struct m *mp)
             st_rlx(&gp->attention, true);
         else
             make_look(gp, sig);
+        signal_fd_news(gp);
         return;
     }
     signal_to_process(sig, &info, gp);
@@ -316,6 +332,7 @@ void signal_begin(struct g *gp)
     gp->in_handler = 0;
     gp->sig_last = NULL;
     gp->sigpend = gp->sig_wait = 0;
+    gp->sig_news = gp->sig_seen = gp->sig_edge = 0;
     gp->sig_counted = ~0ull; /* not yet */
     rt_enter(&s);
     signal_mask_count(gp, gp->sigmask);

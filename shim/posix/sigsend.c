@@ -8,8 +8,8 @@
  * thread; so when the caller alone can take it, it waits for that (to_group).
  * When all block it, it stays pending here: for the kernel some M between two Gs might have it
  * open, and the default action ends the process.  Otherwise the kernel acts.
- * signalfd reads what the kernel holds.  From the first one on, what all block goes there, what was
- * sent to a thread included; not so while another thread has it open, which would get it.
+ * signalfd reads what the kernel holds (and more: sigfd.c).  So from the first one on, what is sent
+ * to the process, and all block, goes there.
  */
 #include <string.h>
 #include <sys/syscall.h>
@@ -18,9 +18,8 @@
 
 #include "shim/posix/block.h"
 #include "shim/posix/posix.h"
+#include "shim/posix/sigfd.h"
 #include "shim/posix/signal.h"
-
-static bool fd_used; /* signalfd was called; atomic */
 
 static siginfo_t info_of(int sig, int code, union sigval value)
 {
@@ -48,13 +47,6 @@ static int to_thread(struct g *gp, int sig, const siginfo_t *info)
         return 0; /* glibc 2.34: a thread that has ended is no error */
     if (sig == SIGKILL || sig == SIGSTOP)
         return (int)-kernel_kill(os_getpid(), sig);
-    if (unlikely(ld_rlx(&fd_used)) && !signal_accepts(gp, sig) &&
-        !signal_wanted_now(sig)) {
-        if (info->si_code != SI_QUEUE)
-            return (int)-kernel_kill(os_getpid(), sig);
-        return (int)-arch_syscall6(SYS_rt_sigqueueinfo, os_getpid(), sig, (long)info, 0,
-                                   0, 0);
-    }
     return signal_send(gp, sig, info);
 }
 
@@ -123,7 +115,7 @@ static bool to_own_process(int sig, const siginfo_t *info)
         return false;
     rt_enter(&s);
     bool given = signal_handled(sig) && signal_dispatch(sig, info, s.gp);
-    if (!given && !ld_rlx(&fd_used) && !signal_wanted_now(sig)) {
+    if (!given && !ld_rlx(&sigfd_used) && !signal_wanted_now(sig)) {
         signal_to_process(sig, info, s.gp);
         given = true;
     }
@@ -183,7 +175,7 @@ static long do_kill(long pid, int sig)
 {
     struct g *gp = rt_self();
     if (pid <= 0 && gp != NULL && signal_valid(sig) && signal_handled(sig) &&
-        !ld_rlx(&fd_used) && to_own_group(pid) && signal_accepts(gp, sig) &&
+        !ld_rlx(&sigfd_used) && to_own_group(pid) && signal_accepts(gp, sig) &&
         !others_take(gp, sig))
         return to_group(gp, pid, sig);
     if (pid == os_getpid() && signal_valid(sig)) {
@@ -228,12 +220,6 @@ EXPORT int tgkill(pid_t tgid, pid_t tid, int sig)
     if (r == 1)
         r = arch_syscall6(SYS_tgkill, tgid, tid, sig, 0, 0, 0);
     EXIT_ERRNO((int)-r);
-}
-
-EXPORT int signalfd(int fd, const sigset_t *set, int flags)
-{
-    st_rlx(&fd_used, true);
-    return REAL(signalfd)(fd, set, flags);
 }
 
 /* --- system calls by number ------------------------------------------------------------------- */
@@ -299,7 +285,7 @@ bool signal_syscall(long *ret, long nr, const long *a)
         break;
     case SYS_signalfd:
     case SYS_signalfd4:
-        st_rlx(&fd_used, true);
+        st_rlx(&sigfd_used, true);
         break;
     case SYS_rt_sigaction:
         if (a[3] == sizeof(uint64_t) && signal_valid((int)a[0]))

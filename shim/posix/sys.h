@@ -79,7 +79,8 @@ struct sys_op {
 /* sys_wait - the call would block, in a G.  Waits and tries as io_wait does, for as long as
  * the descriptor's own timeout and O_NONBLOCK allow; acts on a cancellation unless *PROGRESS
  * (or NULL: none) says that part of the work is done.                                  [G]
- * Returns TRY's result | -EAGAIN | -EINTR | IO_CANCELED (with progress) | IO_CANNOT. */
+ * Returns TRY's result | -EAGAIN | -EINTR | IO_CANCELED (with progress) | IO_CANNOT |
+ * IO_LOOK: it is a signalfd, see sigfd.h. */
 long sys_wait(struct sys_op *op, const size_t *progress);
 
 bool sys_nonblocking(int fd); /* has the program set O_NONBLOCK? */

@@ -255,10 +255,13 @@ struct g {
     struct sig_entry *sig_last; /* a ring, oldest next */
     uint64_t sigpend;           /* numbers that are in it; atomic for readers */
     uint64_t sig_wait;          /* it waits for these in sigwait; atomic for readers */
-    uint64_t run_cycles;        /* TSC ticks on a CPU, while nobody asked for CPU time */
-    int64_t cpu_ns;             /* CPU time of finished runs since somebody did */
-    int64_t cpu_since;          /* M's CPU clock when this run began; 0: not known */
-    struct trace_g trace;       /* see there */
+    uint32_t sig_news;    /* what a signalfd may show has come, so often; atomic [Z9] */
+    uint32_t sig_seen,    /* of these, before its last look; own thread */
+        sig_edge;         /* and before it last told of an edge (posix/sigfd.c) */
+    uint64_t run_cycles;  /* TSC ticks on a CPU, while nobody asked for CPU time */
+    int64_t cpu_ns;       /* CPU time of finished runs since somebody did */
+    int64_t cpu_since;    /* M's CPU clock when this run began; 0: not known */
+    struct trace_g trace; /* see there */
 };
 
 /* --- M ----------------------------------------------------------------------------- */

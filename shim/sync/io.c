@@ -19,19 +19,26 @@ static bool not_fired(void *arg)
     return ld_acq(&w->fired) == 0; /* MO: acquire <- [W1] */
 }
 
-/* 0: look; or what ended the wait. */
+enum { NEWS = -1 }; /* a signal has come that a signalfd may show */
+
+/* 0: look; NEWS; or what ended the wait. */
 static int sleep_once(struct net_wait *w, int64_t deadline_ns, bool no_cancel)
 {
-    struct park_op op = {
-        .key = &w->gp->io,
-        .validate = not_fired,
-        .arg = w,
-        .clock = CLOCK_MONOTONIC,
-        .deadline_ns = deadline_ns,
-        .reason = WAIT_IO,
-        .ended_by =
-            (uint8_t)(no_cancel ? PARK_BY_SIGNAL : PARK_BY_SIGNAL | PARK_BY_CANCEL)};
+    struct park_op op = {.key = &w->gp->io,
+                         .validate = not_fired,
+                         .arg = w,
+                         .clock = CLOCK_MONOTONIC,
+                         .deadline_ns = deadline_ns,
+                         .reason = WAIT_IO,
+                         .ended_by = (uint8_t)(PARK_BY_SIGNAL | PARK_BY_NEWS |
+                                               (no_cancel ? 0 : PARK_BY_CANCEL))};
     int err = park_wait(&op, NULL);
+    uint32_t news = ld_acq(&w->gp->sig_news); /* MO: acquire <- [Z9]: what is pending */
+    if (unlikely(news != w->gp->sig_seen)) {
+        w->gp->sig_seen = news;
+        if (err == 0 || err == EAGAIN)
+            return NEWS;
+    }
     return err == EAGAIN ? 0 : err;
 }
 
@@ -67,6 +74,8 @@ static long wait_linked(struct net_node *n, struct io_op *op)
         int err = sleep_once(n->wait, op->deadline_ns, op->no_cancel);
         if (err == EINTR || err == ECANCELED)
             return err == EINTR ? -EINTR : IO_CANCELED;
+        if (err == NEWS)
+            return IO_LOOK;
         if (seen != 0)
             seen = net_seen(net_fd(n), op->events);
         long r = try_now(n, op);
@@ -186,6 +195,8 @@ static long poll_linked(struct poll_set *p, int64_t deadline_ns)
             rt_yield(p->w.gp); /* something is being closed */
         if (err == EINTR || err == ECANCELED)
             return err == EINTR ? -EINTR : IO_CANCELED;
+        if (err == NEWS)
+            return IO_LOOK;
         long r = look(p);
         if (r != 0 || err == ETIMEDOUT)
             return r;

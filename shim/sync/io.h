@@ -33,7 +33,8 @@ struct io_op {
 enum {
     IO_TIMEOUT = -(1 << 20),
     IO_CANCELED, /* pending and enabled; nothing is held: act on it, or return progress */
-    IO_CANNOT,   /* this descriptor cannot be waited for: use a call that blocks */
+    IO_LOOK,   /* a signalfd may have become readable by what the kernel does not know */
+    IO_CANNOT, /* this descriptor cannot be waited for: use a call that blocks */
 };
 
 /* io_wait - sleep until OP's descriptor may be ready, try, and so on.               [G]
@@ -42,7 +43,7 @@ enum {
 long io_wait(struct io_op *op);
 
 /* io_poll - poll(2) with a deadline.                                                   [G]
- * Returns the number ready, 0 timeout | -errno | IO_CANCELED | IO_CANNOT. */
+ * Returns the number ready, 0 timeout | -errno | IO_CANCELED | IO_LOOK | IO_CANNOT. */
 enum { IO_POLL_MAX = 64 }; /* nodes are on the stack */
 long io_poll(struct pollfd *fds, unsigned n, int64_t deadline_ns);
 

@@ -243,7 +243,8 @@ void park_interrupt(struct g *gp, uint8_t by)
     fence_sc(); /* MO: [P5] "reason; fence; load queued" */
     if ((ld_rlx(&w->ended_by) & by) == 0)
         return;
-    if (take_off(w, ld_rlx(&w->seq), by == PARK_BY_SIGNAL ? EINTR : ECANCELED))
+    int result = by == PARK_BY_SIGNAL ? EINTR : by == PARK_BY_NEWS ? 0 : ECANCELED;
+    if (take_off(w, ld_rlx(&w->seq), result))
         rt_ready(gp, false);
 }
 
@@ -323,6 +324,8 @@ static void look_for_reason(struct g *gp)
         park_interrupt(gp, PARK_BY_SIGNAL);
     else if ((by & PARK_BY_CANCEL) != 0 && libc_cancel_pending(gp->tcb))
         park_interrupt(gp, PARK_BY_CANCEL);
+    else if ((by & PARK_BY_NEWS) != 0 && ld_rlx(&gp->sig_news) != gp->sig_seen)
+        park_interrupt(gp, PARK_BY_NEWS); /* [Z9] */
 }
 
 static void sleep_g(struct g *gp, const struct park_op *op)

@@ -14,7 +14,8 @@
 
 #include "shim/rt/rt.h"
 
-enum { PARK_BY_SIGNAL = 1, PARK_BY_CANCEL = 2 };
+/* PARK_BY_NEWS: g.sig_news is not g.sig_seen; such a wait ends with 0, as if woken. */
+enum { PARK_BY_SIGNAL = 1, PARK_BY_CANCEL = 2, PARK_BY_NEWS = 4 };
 
 /* What to wait for. */
 struct park_op {
