@@ -132,8 +132,15 @@ EXPORT int fcntl(int fd, int cmd, ...)
     SYS_PASS(fcntl, fd, cmd, arg);
     if (cmd == F_SETLKW || cmd == F_OFD_SETLKW)
         return (int)sys_ret(BLOCK(CANCEL, SYS_fcntl, fd, cmd, arg));
-    if (cmd == F_GETOWN) /* libc asks by another command, which tells pids from errors */
-        return SYS_REAL(fcntl)(fd, cmd, arg);
+    if (cmd ==
+        F_GETOWN) { /* libc asks by another command, which tells pids from errors */
+        int pid = SYS_REAL(fcntl)(fd, cmd, arg);
+        return pid > 0 ? io_owner_shown(pid) : pid;
+    }
+    if (cmd == F_SETOWN_EX)
+        return (int)sys_ret(io_set_owner(fd, (const void *)arg));
+    if (cmd == F_GETOWN_EX)
+        return (int)sys_ret(io_get_owner(fd, (void *)arg));
     if (cmd == F_DUPFD || cmd == F_DUPFD_CLOEXEC)
         net_shared(fd);
     long r = SYS(SYS_fcntl, fd, cmd, arg);

@@ -204,7 +204,10 @@ static void pass_on(struct g *gp, struct call *c)
     gp->m->sigmask = RT_SIG_ALL; /* which is so: a switch must not take it for the G's */
     show_altstack(gp, &c->uc->uc_stack, 0);
     rt_enter(&s);
-    signal_to_process(c->sig, c->info, gp);
+    if (signal_for_bound(c->info, gp))
+        signal_push(gp, c->sig, c->info, false);
+    else
+        signal_to_process(c->sig, c->info, gp);
     rt_exit(&s);
     uint64_t all = RT_SIG_ALL;
     os_sigmask(RT_SIG_SETMASK, &all, NULL);
@@ -269,15 +272,16 @@ static bool pick(struct g *gp, struct call *c, siginfo_t *info)
         c->sig = signal_take(gp, ~gp->sigmask, info);
         if (c->sig == 0)
             return false;
-    } else if (!is_fault(c->sig, info) && info->si_code != SI_TKILL &&
-               !(info->si_code == SI_TIMER && gp->lockedm != NULL)) {
+    } else if (!is_fault(c->sig, info) && info->si_code != SI_TKILL) {
         /* Or it is one that the kernel blocks on no M, though the G does. */
-        uint64_t open = gp->sigmask & rt_preempt_bit;
-        c->pass_on = (signal_main_first(gp, c->sig) && !signal_of_own_call(info)) ||
-                     (open & signal_bit(c->sig)) != 0;
+        bool open = (gp->sigmask & rt_preempt_bit & signal_bit(c->sig)) != 0;
+        bool own = signal_for_bound(info, gp);
+        c->pass_on =
+            open || (!own && signal_main_first(gp, c->sig) && !signal_of_own_call(info));
         if (c->pass_on)
             return true;
-        signal_arrived(c->sig);
+        if (!own)
+            signal_arrived(c->sig);
     }
     c->sa = signal_wanted(c->sig);
     if (c->sa.sa_handler == SIG_DFL || c->sa.sa_handler == SIG_IGN) {

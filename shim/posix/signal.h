@@ -87,6 +87,9 @@ void signal_left(struct g *gp, int sig, void *info);
 /* signal_own_call - the caller's system call has failed with EPIPE or EFBIG, and it has not left its
  * kernel thread since: a signal that it blocks is made its own.               [G] foreign */
 void signal_own_call(void);
+/* signal_for_bound - has INFO come to the kernel thread of GP, which is bound, because a timer or
+ * a descriptor was to signal that thread? */
+bool signal_for_bound(const siginfo_t *info, const struct g *gp);
 /* signal_of_own_call - did the kernel send INFO's signal to a thread for a call of its own? */
 bool signal_of_own_call(const siginfo_t *info);
 
@@ -170,6 +173,8 @@ void signal_suspend(struct g *gp, uint64_t mask);
 
 /* timers_attention - GP, the caller: bind yourself, if a timer of yours wants it (timers.c). [G] */
 void timers_attention(struct g *gp);
+/* timers_bind - bind GP to its kernel thread for good: its tid, 0: GP has ended.          [G] */
+int timers_bind(struct g *gp);
 
 /* --- sending (sigsend.c) ---------------------------------------------------------------------- */
 

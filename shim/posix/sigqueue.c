@@ -263,7 +263,20 @@ void signal_take_first(struct g *gp, uint64_t set)
 static bool thread_directed(const siginfo_t *info, const struct g *gp)
 {
     return info->si_code == SI_TKILL || signal_of_own_call(info) ||
-           (info->si_code == SI_TIMER && gp->lockedm != NULL);
+           signal_for_bound(info, gp);
+}
+
+bool signal_for_bound(const siginfo_t *info, const struct g *gp)
+{
+    int sig = info->si_signo, code = info->si_code;
+    if (gp->lockedm == NULL)
+        return false;
+    if (code == SI_TIMER || !ld_rlx(&gp->io_owner))
+        return code == SI_TIMER;
+    /* By F_SETSIG any number, with why; else one of two, without. */
+    bool plain = code == SI_KERNEL && (sig == SIGIO || sig == SIGURG);
+    return plain || code == SI_SIGIO ||
+           (code >= POLL_IN && code <= POLL_HUP && sig != SIGCHLD);
 }
 
 /* It looks as if sent by kill from this process, which does not come this way if handled. */
@@ -328,7 +341,7 @@ void signal_begin(struct g *gp)
 {
     struct rt_section s;
     gp->altstack = (struct os_altstack){0};
-    gp->bind_wanted = gp->sig_landing = false;
+    gp->bind_wanted = gp->sig_landing = gp->io_owner = false;
     gp->in_handler = 0;
     gp->sig_last = NULL;
     gp->sigpend = gp->sig_wait = 0;

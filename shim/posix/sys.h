@@ -121,6 +121,12 @@ long io_recvmsg(int fd, struct msghdr *m, int flags);
 long io_sendmsg(int fd, const struct msghdr *m, int flags);
 int io_poll_call(struct pollfd *fds, nfds_t n, int64_t timeout_ns, const sigset_t *mask);
 
+/* io_set_owner, io_get_owner - fcntl F_SETOWN_EX, F_GETOWN_EX.
+ * io_owner_shown - what the program knows the kernel's TID by. */
+long io_set_owner(int fd, const void *arg);
+long io_get_owner(int fd, void *arg);
+int io_owner_shown(int tid);
+
 /* io_syscall - syscall(2) with a number that may sleep: true when made, *RET its result or
  * -errno. */
 bool io_syscall(long *ret, long nr, const long a[6]);

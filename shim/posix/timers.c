@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <time.h>
 
+#include "preempt/preempt.h"
 #include "shim/posix/block.h"
 #include "shim/posix/posix.h"
 #include "shim/posix/signal.h"
@@ -20,8 +21,15 @@ void timers_attention(struct g *gp)
     }
 }
 
-/* Binds GP; the tid of its kernel thread, 0: it has ended. */
-static int bind_g(struct g *gp)
+/* GP, if it computes, looks when it is preempted. */
+static void interrupt(struct g *gp)
+{
+    struct m *mp = ld_rlx(&gp->m);
+    if (ld_acq(&gp->on_cpu) != 0 && mp != NULL) /* MO: acquire <- [G2] */
+        preempt_request(mp, ld_rlx(&mp->p));
+}
+
+int timers_bind(struct g *gp)
 {
     struct rt_section s;
     if (gp == rt_self()) {
@@ -38,6 +46,7 @@ static int bind_g(struct g *gp)
     while ((mp = ld_acq(&gp->lockedm)) == NULL) { /* MO: acquire, m.tid is const */
         if ((ld_acq(&gp->join) & (JOIN_EXITED | JOIN_GONE)) != 0) /* [J1] */
             return 0;
+        interrupt(gp);
         sync_sleep(CLOCK_MONOTONIC, os_now_ns() + 100000);
     }
     return ld_rlx(&mp->tid);
@@ -61,7 +70,7 @@ EXPORT int timer_create(clockid_t clock, struct sigevent *ev, timer_t *timer)
         return REAL(timer_create)(clock, ev, timer);
     struct g *gp = g_of(ev->_sigev_un._tid);
     copy = *ev;
-    if (gp != NULL && (copy._sigev_un._tid = bind_g(gp)) == 0)
+    if (gp != NULL && (copy._sigev_un._tid = timers_bind(gp)) == 0)
         EXIT_ERRNO(EINVAL);
     return REAL(timer_create)(clock, &copy, timer);
 }

@@ -246,6 +246,7 @@ struct g {
     uint32_t sig_ran, sig_eintr;
     uint32_t in_call;   /* enum g_call: where a cancellation finds it; own thread [C2] */
     bool file_call;     /* counts in posix/io_wait.c; own thread */
+    bool io_owner;      /* descriptors signal it (posix/io_owner.c); atomic */
     bool bind_wanted;   /* binds itself when it looks (posix/timers.c); atomic */
     bool sig_landing;   /* empties its M's slot; own thread */
     uint64_t off_since; /* TSC when it last left its CPU */
