@@ -20,6 +20,7 @@
 
 #include "shim/libc/libc.h"
 #include "shim/rt/rt.h"
+#include "shim/rt/signal.h"
 
 /* For rt_preempt_yield and what it calls, and for a frame of a signal on top. */
 enum { UPCALL_ROOM = 4096, UNSAFE_MAX = 256 };

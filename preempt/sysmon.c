@@ -22,6 +22,7 @@
 #include "shim/rt/debug.h"
 #include "shim/rt/netpoll.h"
 #include "shim/rt/rt.h"
+#include "shim/rt/signal.h"
 
 enum { M_STACK = 256 * 1024, MAKES_PER_LOOK = 16, JOINS_PER_LOOK = 16 };
 static const int64_t LOOK_SHORT_NS = 50000; /* a blocked M is found this soon at best */

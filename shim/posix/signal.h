@@ -19,6 +19,7 @@
 #include <signal.h>
 
 #include "shim/rt/rt.h"
+#include "shim/rt/signal.h"
 
 enum {
     SIGNAL_FIRST_RT = 32, /* the kernel's; from here on they queue */

@@ -29,6 +29,7 @@
 #include "shim/rt/config.h"
 #include "shim/rt/netpoll.h"
 #include "shim/rt/rt.h"
+#include "shim/rt/signal.h"
 
 #include <errno.h>
 #include <string.h>

@@ -29,6 +29,7 @@
 #include "shim/rt/config.h"
 #include "shim/rt/netpoll.h"
 #include "shim/rt/rt.h"
+#include "shim/rt/signal.h"
 
 struct sched sched;
 uint64_t rt_preempt_bit;

@@ -21,7 +21,7 @@
  * Rejected: the catcher blocks nothing, and gives back what nobody wants: a sequence of
  * queued signals would lose its order on the way.
  */
-#include "shim/rt/rt.h"
+#include "shim/rt/signal.h"
 
 /* sysmon's, for its mask and its slot: never on allm, no P, no g0.  Otherwise sysmon is a foreign
  * thread, for it calls libc, and libc the program's allocator, and that our mutexes. */

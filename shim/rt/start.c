@@ -15,6 +15,7 @@
  * memory stays as it is (shared with the parent until written).
  */
 #include "shim/rt/rt.h"
+#include "shim/rt/signal.h"
 
 #include <errno.h>
 #include <sys/auxv.h>
