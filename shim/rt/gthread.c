@@ -211,7 +211,7 @@ int g_new(struct g **out, const struct g_attr *attr, void (*body)(struct g *))
     gp->soon = 0;
     gp->readied_at = 0;
     gp->run_cycles = 0;
-    gp->cpu_ns = gp->cpu_since = 0;
+    gp->cpu_ns = gp->cpu_since = gp->cpu_told = 0;
     gp->name[0] = '\0';
     gp->named = false;
     gp->in_call = CALL_NONE;
@@ -304,25 +304,76 @@ void g_forget_all(void)
 
 /* --- CPU time --------------------------------------------------------------------------- */
 
-/* Until somebody asks, the time stamp counter at each switch is all there is: it counts a
- * thread that its kernel preempted or blocked as running.  From the first question on the
- * kernel's CPU clock of the M is read at each switch instead (about 150 ns). */
+/* Until somebody asks, a run that is short is counted by the time stamp counter.  One that is not
+ * may have been that long because the kernel had the thread off its CPU, preempted or blocked: it is
+ * what the CPU clock of the M says has passed since the last look at it, less the short runs since
+ * then; so the sum for all threads does not exceed the process's time by more than what was lost in
+ * short runs.  From the first question on that clock is read at each switch (about 150 ns).
+ * Rejected: that from the beginning, for a switch takes a fifth of it. */
 bool rt_cpu_accounting;
+
+static uint64_t start_cycles; /* both const after rt_ticks_start */
+static int64_t start_ns;
+
+void rt_ticks_start(void)
+{
+    if (start_ns != 0)
+        return;
+    start_cycles = arch_cycles();
+    start_ns = os_now_ns();
+}
+
+/* Ns per tick, from the time since then; 0: too short yet to be right to 1 in 10,000. */
+static double tick_ns(void)
+{
+    uint64_t cycles = arch_cycles() - start_cycles;
+    int64_t ns = os_now_ns() - start_ns;
+    return ns >= 1000000 ? (double)ns / (double)cycles : 0;
+}
 
 int64_t rt_cycles_to_ns(uint64_t cycles)
 {
-    static uint64_t base_cycles;
-    static int64_t base_ns;
-    if (base_ns == 0) { /* a rate over one millisecond is exact to 1 in 10,000 */
-        int64_t t0 = os_now_ns(), t1;
-        uint64_t c0 = arch_cycles();
-        do
-            t1 = os_now_ns();
-        while (t1 - t0 < 1000000);
-        base_cycles = arch_cycles() - c0;
-        base_ns = t1 - t0;
+    double tick;
+    rt_ticks_start();
+    while ((tick = tick_ns()) == 0)
+        ;
+    return (int64_t)((double)cycles * tick);
+}
+
+/* Of a run of CYCLES up to now that is no short one, while MP's CPU clock shows CPU. */
+static int64_t long_ns(const struct m *mp, uint64_t cycles, int64_t cpu)
+{
+    double tick = tick_ns();
+    int64_t ns = cpu - mp->cpu_seen - (int64_t)((double)mp->short_cycles * tick);
+    int64_t most = tick != 0 ? (int64_t)((double)cycles * tick) : ns;
+    return ns < 0 ? 0 : ns < most ? ns : most;
+}
+
+void rt_cpu_long(struct m *mp, struct g *from, uint64_t cycles)
+{
+    int64_t cpu = os_clock_ns(3 /* CLOCK_THREAD_CPUTIME_ID */);
+    from->cpu_ns += long_ns(mp, cycles, cpu);
+    mp->cpu_seen = cpu;
+    mp->short_cycles = 0;
+}
+
+/* GP, running on MP: what this run has taken so far. */
+static int64_t this_run_ns(struct g *gp, struct m *mp)
+{
+    int64_t cpu = os_thread_cpu_ns(mp->tid), since = ld_rlx(&gp->cpu_since);
+    if (since != 0)
+        return cpu - since;
+    uint64_t cycles = arch_cycles() - mp->run_since;
+    int64_t ns =
+        cycles < RT_SHORT_CYCLES ? rt_cycles_to_ns(cycles) : long_ns(mp, cycles, cpu);
+    if (gp == rt_self()) { /* from here on by the clock */
+        gp->cpu_ns += ns;
+        mp->cpu_seen = cpu;
+        mp->short_cycles = 0;
+        st_rlx(&gp->cpu_since, cpu);
+        return 0;
     }
-    return (int64_t)((double)cycles * (double)base_ns / (double)base_cycles);
+    return ns;
 }
 
 int64_t rt_cpu_ns(struct g *gp)
@@ -330,18 +381,11 @@ int64_t rt_cpu_ns(struct g *gp)
     struct m *mp = ld_rlx(&gp->m);
     bool running = ld_rlx(&gp->on_cpu) != 0 && mp != NULL && ld_rlx(&mp->curg) == gp;
     st_rlx(&rt_cpu_accounting, true);
-    if (!running)
-        return gp->cpu_ns + rt_cycles_to_ns(gp->run_cycles);
-    int64_t since = ld_rlx(&gp->cpu_since);
-    if (since != 0)
-        return gp->cpu_ns + rt_cycles_to_ns(gp->run_cycles) + os_thread_cpu_ns(mp->tid) -
-               since;
-    /* It has run since before anybody asked: by the time stamp counter up to now, and for
-     * the asking thread itself by the kernel's clock from here on. */
-    uint64_t now = arch_cycles(), cycles = gp->run_cycles + (now - mp->run_since);
-    if (gp == rt_self()) {
-        gp->run_cycles = cycles;
-        st_rlx(&gp->cpu_since, os_thread_cpu_ns(mp->tid));
-    }
-    return gp->cpu_ns + rt_cycles_to_ns(cycles);
+    int64_t ns = running ? this_run_ns(gp, mp) : 0;
+    ns += gp->cpu_ns + rt_cycles_to_ns(gp->run_cycles);
+    int64_t told = ld_rlx(&gp->cpu_told);
+    if (ns < told) /* a short run has become a long one */
+        return told;
+    st_rlx(&gp->cpu_told, ns);
+    return ns;
 }

@@ -621,6 +621,8 @@ struct m *proc_m_again(void)
     mp->last_g = NULL;
     st_rlx(&mp->preempt_pending, 0);
     memset(mp->kicks, 0, sizeof mp->kicks);
+    mp->cpu_seen = 0;
+    mp->short_cycles = 0;
     return mp;
 }
 

@@ -256,12 +256,14 @@ struct g {
     struct sig_entry *sig_last; /* a ring, oldest next */
     uint64_t sigpend;           /* numbers that are in it; atomic for readers */
     uint64_t sig_wait;          /* it waits for these in sigwait; atomic for readers */
-    uint32_t sig_news;    /* what a signalfd may show has come, so often; atomic [Z9] */
-    uint32_t sig_seen,    /* of these, before its last look; own thread */
-        sig_edge;         /* and before it last told of an edge (posix/sigfd.c) */
-    uint64_t run_cycles;  /* TSC ticks on a CPU, while nobody asked for CPU time */
-    int64_t cpu_ns;       /* CPU time of finished runs since somebody did */
+    uint32_t sig_news; /* what a signalfd may show has come, so often; atomic [Z9] */
+    uint32_t sig_seen, /* of these, before its last look; own thread */
+        sig_edge;      /* and before it last told of an edge (posix/sigfd.c) */
+    /* CPU time of finished runs (gthread.c) */
+    uint64_t run_cycles;  /* of short ones, in TSC ticks */
+    int64_t cpu_ns;       /* of the others */
     int64_t cpu_since;    /* M's CPU clock when this run began; 0: not known */
+    int64_t cpu_told;     /* what was said last: it does not go back; atomic */
     struct trace_g trace; /* see there */
 };
 
@@ -303,6 +305,8 @@ struct m {
     uint64_t sig_info[16]; /* its siginfo_t */
     uint64_t run_since;    /* TSC at the last switch */
     struct m_kicks kicks[64];
+    int64_t cpu_seen;      /* its CPU clock when last looked at (rt_cpu_long) */
+    uint64_t short_cycles; /* of short runs since then; both own thread, others' hint */
 
     /* the pending request to preempt (preempt/request.c) */
     uint32_t preempt_pending; /* its number, 0: none.  atomic [V1] */
@@ -753,8 +757,14 @@ void rt_preempt_on(void);
 /* rt_lock_m - bind the calling G to its M; nests.  rt_unlock_m - undo one. */
 void rt_lock_m(void);
 void rt_unlock_m(void);
+/* A run that is shorter than this counts by the time stamp counter: some 0.1 ms. */
+enum { RT_SHORT_CYCLES = 1 << 18 };
+/* rt_cpu_long - on MP, the caller's, FROM ends a run of CYCLES, no short one.             [g0] */
+void rt_cpu_long(struct m *mp, struct g *from, uint64_t cycles);
 int64_t rt_cpu_ns(struct g *gp);
+/* rt_cycles_to_ns - waits until a millisecond has passed since rt_ticks_start, the first one. */
 int64_t rt_cycles_to_ns(uint64_t cycles);
+void rt_ticks_start(void);
 /* rt_native_thread - a kernel thread for BODY(ARG), with STACK bytes and all signals blocked; its
  * handle in *T, or detached where T is NULL.  0 or an errno value.  Who makes one while threads run
  * holds sched.makers.                                                                        [M] */

@@ -83,23 +83,31 @@ void g_wait_off_stack(struct g *gp)
     }
 }
 
-static void account_exact(struct g *from, struct g *to)
+static void account_exact(struct m *mp, struct g *from, struct g *to)
 {
     int64_t now = os_clock_ns(3 /* CLOCK_THREAD_CPUTIME_ID */);
     if (from->cpu_since != 0)
         from->cpu_ns += now - from->cpu_since;
     st_rlx(&from->cpu_since, 0);
     st_rlx(&to->cpu_since, now);
+    mp->cpu_seen = now;
+    mp->short_cycles = 0;
 }
 
 static void account(struct m *mp, struct g *from, struct g *to)
 {
-    uint64_t now = arch_cycles();
+    uint64_t now = arch_cycles(), ran = now - mp->run_since;
     from->off_since = now;
-    if (from->cpu_since == 0)
-        from->run_cycles += now - mp->run_since;
+    if (from->cpu_since == 0) {
+        if (likely(ran < RT_SHORT_CYCLES)) {
+            from->run_cycles += ran;
+            mp->short_cycles += ran;
+        } else if (from != &mp->g0) { /* which has slept */
+            rt_cpu_long(mp, from, ran);
+        }
+    }
     if (unlikely(ld_rlx(&rt_cpu_accounting)))
-        account_exact(from, to);
+        account_exact(mp, from, to);
     mp->run_since = now;
 }
 

@@ -173,6 +173,7 @@ static void adopt_main(char *stack_top, void *tcb)
     struct m *mp = proc_m_alloc();
     RT_ASSERT(mp != NULL, "no memory for the first M");
     struct g *gp = main_g;
+    rt_ticks_start();
     mp->first = true;
     gp->is_main = true;
     gp->tcb = (void *)arch_tp();
