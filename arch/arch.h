@@ -15,6 +15,9 @@
  *                             pointer.  Opaque to the compiler: never cached, never moved
  *   arch_tp()                 thread pointer of the running context
  *   arch_pause()              spin-wait hint
+ *   arch_uc_regs(uc, digest)  a byte for each general register of an interrupted context that
+ *                             tells whether it holds something else, nearly always
+ *   arch_has_pause(code, n)   is it among these N bytes of code?
  *   arch_split_guard(tcb)     the word of a TCB that -fsplit-stack code compares its stack
  *                             pointer with
  *   arch_syscall6(...)        raw system call: result or -errno, errno untouched

@@ -130,6 +130,7 @@ static enum preempt_verdict judge(struct m *mp, struct g *gp, ucontext_t *uc)
 
 static void act(struct m *mp, struct g *gp, ucontext_t *uc)
 {
+    uint8_t regs[ARCH_UC_REGS];
     enum preempt_verdict v = uc != NULL ? judge(mp, gp, uc) : PREEMPT_NO_STALE;
     add_rlx(&preempt_counts[v], 1);
     if (tracing())
@@ -137,6 +138,8 @@ static void act(struct m *mp, struct g *gp, ucontext_t *uc)
     if (v != PREEMPT_YES)
         return;
     gp->preempt_pc = *arch_uc_pc(uc);
+    arch_uc_regs(uc, regs);
+    spin_note(gp, gp->preempt_pc, regs);
     arch_push_call(uc);
 }
 

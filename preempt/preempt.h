@@ -5,7 +5,8 @@
  *   request.c          preempt_request: the P's flag, and a signal to the M
  *   deliver_linux.c    preempt_on_signal: on that M, in its signal handler
  *   safepoint.c        preempt_decide: may the interrupted code be left here?
- *     yes              arch_push_call: it goes on in arch_async_preempt, rt_preempt_yield
+ *     yes              arch_push_call: it goes on in arch_async_preempt, rt_preempt_yield;
+ *                      spin.c: does it spin there, so that its next turn is to be short?
  *     no               the P's flag stays, and is honoured at the next runtime exit; after
  *                      two more looks sysmon hands the P to another M
  *   prologue.c         or, when that comes first, at the beginning of a function that was
@@ -78,6 +79,11 @@ bool preempt_unsafe_get(uint32_t i, uintptr_t *lo, uintptr_t *hi);
 
 /* preempt_room - bytes below SP that a preemption takes.                            [sig] */
 size_t preempt_room(void);
+
+/* --- spin.c --- */
+/* spin_note - GP, the caller, was interrupted at PC, which is code of the program, with REGS, from
+ * arch_uc_regs, in its registers: does it spin there?                                [sig] */
+void spin_note(struct g *gp, uintptr_t pc, const uint8_t *regs);
 
 /* --- prologue.c: upcalls of gshim_morestack --- */
 /* preempt_look - the running thread is about to take BYTES of stack below SP, in a function

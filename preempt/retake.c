@@ -5,6 +5,7 @@
  *              One that runs is asked (preempt_request) when its G has had TICK_NS, and again
  *              a tick later; after STRIKES requests that it could not follow, it loses the P
  *              and goes on without.  Nobody waits for code that cannot be interrupted.
+ *              Who only spins has had enough after SPIN_TURN_NS (spin.c).
  *   stray      an M that lost its P while its G runs on.  It is asked at each look until it
  *              comes to the runtime or is interrupted where that is safe; then it has a P
  *              again, or its G is queued.
@@ -51,6 +52,11 @@ static const int64_t STOPPED_LOOK_NS = 100000;
 /* CPU clocks are compared over no less: a shorter time says nothing about blocking. */
 static const int64_t SAMPLE_NS = 40000;
 
+/* Whoever has short turns begins one unannounced.  So for this long after one was seen, and while
+ * others wait, looks are as close as such turns are short.  Those of others come in between. */
+static const int64_t SPINNERS_NS = 3 * TICK_NS;
+
+static int64_t spinner_seen_ns;
 static struct m *strays, *strays_end;
 static uint32_t nstrays;
 static struct retake look; /* the one under way */
@@ -171,6 +177,18 @@ static void keep_stopped(struct p *pp, struct m *mp, int64_t now)
         ask(pp, mp);
 }
 
+/* How long the G of MP may run while others wait. */
+static int64_t turn_of(const struct m *mp, int64_t now)
+{
+    const struct g *gp = ld_rlx(&mp->curg);
+    int64_t turn = gp != NULL ? spin_turn_ns(gp) : TICK_NS;
+    if (turn < TICK_NS)
+        spinner_seen_ns = now;
+    if (now - spinner_seen_ns < SPINNERS_NS)
+        see_within(now + SPIN_TURN_NS);
+    return turn;
+}
+
 /* In user code.  RAN: how long the G has had the M. */
 static void retake_user(struct p *pp, struct m *mp, int64_t now)
 {
@@ -191,12 +209,13 @@ static void retake_user(struct p *pp, struct m *mp, int64_t now)
     }
     if (!others_wait(pp))
         return;
-    int64_t used = cpu_used(pp, mp, now), due = TICK_NS * (1 + t->strikes);
+    int64_t used = cpu_used(pp, mp, now), turn = turn_of(mp, now);
+    int64_t due = turn + TICK_NS * t->strikes;
     if (used == 0 && running_state(mp->tid) != 'R')
         take_user(pp, mp);
     else if (used < 0)
         look.took = true; /* look again soon: does it block? */
-    else if (ran < due - TICK_NS / 2)
+    else if (ran < due - turn / 2)
         see_within(now + due - ran);
     else if (t->strikes++ < STRIKES)
         ask(pp, mp);
@@ -349,6 +368,7 @@ void retake_start(void)
 {
     strays = NULL;
     nstrays = 0;
+    spinner_seen_ns = -SPINNERS_NS;
     running_forget();
 }
 

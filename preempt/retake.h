@@ -1,4 +1,4 @@
-/* retake.h - sysmon's look at the Ps.  Private to sysmon.c, retake.c and running.c. */
+/* retake.h - sysmon's look at the Ps.  Private to sysmon.c, retake.c, running.c, spin.c. */
 #ifndef GSHIM_RETAKE_H
 #define GSHIM_RETAKE_H
 
@@ -8,6 +8,7 @@
 /* Go's forcePreemptNS: how long a thread may run while others wait. */
 static const int64_t TICK_NS = 10000000;
 
+struct g;
 struct m;
 
 struct retake {
@@ -24,6 +25,12 @@ void retake_start(void);
 int64_t retake_woken(int64_t now_ns);
 /* retake - one look at all Ps; on sysmon only. */
 struct retake retake(int64_t now_ns);
+
+/* --- spin.c: who only waits, in a loop of its own --- */
+/* The turn of one that does.  Giving way and sysmon's look cost a twentieth of it. */
+static const int64_t SPIN_TURN_NS = 500000;
+/* spin_turn_ns - how long GP may run while others wait: TICK_NS or SPIN_TURN_NS. */
+int64_t spin_turn_ns(const struct g *gp);
 
 /* --- running.c: of kernel threads; on sysmon only --- */
 /* running_now - does MP run, or wait for a CPU?  CPU: its clock, read just now. */

@@ -2,6 +2,7 @@
 #ifndef GSHIM_ARCH_IMPL_H
 #define GSHIM_ARCH_IMPL_H
 
+#include <stddef.h>
 #include <stdint.h>
 #include <ucontext.h>
 
@@ -73,6 +74,24 @@ static inline uint32_t arch_tcb_u32(uintptr_t off)
 static inline void arch_pause(void)
 {
     __asm__ volatile("pause" : : : "memory");
+}
+
+enum { ARCH_UC_REGS = 16 };
+
+static inline void arch_uc_regs(const void *uc, unsigned char digest[ARCH_UC_REGS])
+{
+    const greg_t *r =
+        ((const ucontext_t *)uc)->uc_mcontext.gregs; /* r8 .. rsp, then rip */
+    for (int i = 0; i < ARCH_UC_REGS; i++)
+        digest[i] = (unsigned char)((uint64_t)r[i] * 0x9e3779b97f4a7c15 >> 56);
+}
+
+static inline _Bool arch_has_pause(const unsigned char *code, size_t n)
+{
+    for (size_t i = 0; i + 1 < n; i++)
+        if (code[i] == 0xf3 && code[i + 1] == 0x90)
+            return 1;
+    return 0;
 }
 
 static inline uint64_t arch_cycles(void)

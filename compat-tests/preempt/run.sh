@@ -86,6 +86,7 @@ under preemptus=50,yieldrandom=1 registers "$seconds"
 numbers_under preemptus=50
 numbers_under preemptus=50,yieldrandom=1
 
+under "" spin
 under "" stuck 0.1
 under preemptus=100 stuck 0.1
 under preemptus=50 throw "$seconds"

@@ -65,6 +65,7 @@ static inline long call_one(struct g *gp, unsigned flags, long nr, const long *a
     if ((flags & BLOCK_CANCEL) != 0)
         st_rlx(&gp->in_call, CALL_KERNEL);
     gp->call_nr = (int16_t)nr;
+    gp->moved = true;
     if ((flags & BLOCK_BRIEF) != 0)
         fence_sc(); /* MO: [C2] "in_call; fence; load word" */
     else

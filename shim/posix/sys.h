@@ -51,11 +51,20 @@ static inline long sys_ret(long r)
 #define SYS(nr, ...) SYS_6(nr, __VA_ARGS__, 0, 0, 0, 0, 0, 0)
 #define SYS_6(nr, a, b, c, d, e, f, ...)                                                 \
     arch_syscall6((nr), (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
+/* For preempt/spin.c: who makes calls does not just spin. */
+static inline void sys_moves(void)
+{
+    struct g *gp = rt_self();
+    if (likely(gp != NULL))
+        gp->moved = true;
+}
+
 /* For calls that do not sleep: poll and some others return EINTR even then when a signal, ours
  * or the program's, is pending at the moment. */
 #define SYS_NOW(nr, ...)                                                                 \
     ({                                                                                   \
         long now_r_;                                                                     \
+        sys_moves();                                                                     \
         do                                                                               \
             now_r_ = SYS(nr, __VA_ARGS__);                                               \
         while (unlikely(now_r_ == -EINTR));                                              \

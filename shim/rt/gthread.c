@@ -200,6 +200,7 @@ int g_new(struct g **out, const struct g_attr *attr, void (*body)(struct g *))
     gp->exiting = false;
     gp->attention = false;
     gp->preempt_off = 0;
+    gp->spin = (struct spin){0};
     gp->blocking = false;
     gp->sched_set = gp->affinity_set = gp->sched_pending = gp->has_ceilings = false;
     gp->mask_shown = gp->slack_own = gp->kernel_own = gp->kernel_state = gp->nice_set =

@@ -169,6 +169,16 @@ struct park_waiter {
     void *tcb;                       /* foreign: whose it is, for cancellation */
 };
 
+/* Where a G was interrupted, and with what in its registers; for preempt/spin.c. */
+struct spin {
+    struct spin_place {
+        uintptr_t pc;
+        uint8_t regs[ARCH_UC_REGS];
+    } last, before;
+    uint8_t laps; /* how often in a row it has not got on */
+    bool brief;   /* its turns are short; atomic, read by sysmon */
+};
+
 /* --- G ----------------------------------------------------------------------------- */
 
 struct g {
@@ -201,6 +211,8 @@ struct g {
     uint32_t preempt_off;    /* gshim_preempt_off nests */
     const char *preempt_why; /* its reason */
     uintptr_t preempt_pc;    /* where it was interrupted last */
+    struct spin spin;
+    bool moved; /* it parked, or made a call that the library sees, since then */
 
     struct park_waiter waiter;
     struct rt_timer timer;

@@ -208,6 +208,7 @@ static void learn_soon(struct g *gp)
 void rt_park(struct g *gp, enum wait_reason why)
 {
     gp->wait_reason = (uint8_t)why;
+    gp->moved = true;
     learn_soon(gp);
     uint32_t e = G_RUN;
     /* MO: release -> [G1]: whoever readies us finds the reason; acquire <- [G1] if early */
