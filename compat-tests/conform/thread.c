@@ -334,7 +334,7 @@ MODE(address_space_limit)
     return get(&conform_failures) ? 1 : 0;
 }
 
-TEST(out_of_address_space)
+static void run_with_8_mb_stacks(const char *mode)
 {
     struct rlimit old, eight;
 
@@ -342,8 +342,37 @@ TEST(out_of_address_space)
     eight = old;
     eight.rlim_cur = 8 << 20;
     CHECK_EQ(setrlimit(RLIMIT_STACK, &eight), 0);
-    CHECK_EXITS(run_mode("address_space_limit", NULL, 0), 0);
+    CHECK_EXITS(run_mode(mode, NULL, 0), 0);
     CHECK_EQ(setrlimit(RLIMIT_STACK, &old), 0);
+}
+
+TEST(out_of_address_space)
+{
+    run_with_8_mb_stacks("address_space_limit");
+}
+
+/* Room for a hundred detached threads, each of which only has to end. */
+MODE(creates_again_when_refused)
+{
+    enum { N = 50000 };
+    struct rlimit limit = {1UL << 30, 1UL << 30};
+    pthread_t t;
+
+    if (setrlimit(RLIMIT_AS, &limit) != 0)
+        return 9;
+    for (int i = 0; i < N; i++) {
+        int rc;
+        while ((rc = pthread_create(&t, NULL, echo, NULL)) == EAGAIN)
+            ;
+        CHECK_EQ(rc, 0);
+        CHECK_EQ(pthread_detach(t), 0);
+    }
+    return get(&conform_failures) ? 1 : 0;
+}
+
+TEST(refused_creator_keeps_others_from_ending)
+{
+    run_with_8_mb_stacks("creates_again_when_refused");
 }
 
 /* ---- joining in a circle ------------------------------------------------------------- */

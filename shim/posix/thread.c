@@ -116,6 +116,15 @@ static bool is_explicit(const pthread_attr_t *attr)
     return inherit_sched == PTHREAD_EXPLICIT_SCHED;
 }
 
+static int new_g(struct g **gp, const struct g_attr *ga)
+{
+    int err = g_new(gp, ga, thread_body);
+    if (likely(err != EAGAIN))
+        return err;
+    sched_yield(); /* what there is too little of may be held by threads that wait to end */
+    return g_new(gp, ga, thread_body);
+}
+
 static int create(pthread_t *t, const pthread_attr_t *attr, void *(*start)(void *),
                   void *arg, bool c11)
 {
@@ -129,7 +138,7 @@ static int create(pthread_t *t, const pthread_attr_t *attr, void *(*start)(void 
     if (err != 0)
         return err;
     park_room(ld_rlx(&sched.ng) + 1);
-    err = g_new(&gp, &ga, thread_body);
+    err = new_g(&gp, &ga);
     if (err != 0)
         return err;
     gp->start = start;
