@@ -199,6 +199,7 @@ struct g {
     bool call_lost; /* its last such call lost the P to others, or was long; own thread */
     uint64_t handed_on;  /* when its P went to others for the call, TSC; 0: it did not */
     int8_t soon;         /* how regularly it parks right after readying (sched.c) */
+    bool soon_doubt;     /* its last runs were too long to be sure of that */
     uint64_t readied_at; /* when it last readied one G alone, TSC; 0: not since parking */
     bool is_main;
     bool exiting;   /* pthread_exit was called: ret is valid */

@@ -23,7 +23,8 @@
  * Putting off a wake-up: a G that readies one other G and parks at once (request, answer)
  * needs no second M, and waking one costs more than the whole hand-over.  A G that did so
  * SOON_ENOUGH times in a row gets its wake-up of an idle M put off; if it then does not park,
- * sysmon finds the mark, wakes an M, and the G must earn it anew.
+ * sysmon finds the mark, wakes an M, and the G must earn it anew.  So must one that has put off
+ * and parks late: that is measured where its runs are long enough for it (soon_doubt).
  */
 #include "shim/libc/libc.h"
 #include "shim/rt/config.h"
@@ -102,6 +103,8 @@ static void account(struct m *mp, struct g *from, struct g *to)
         if (likely(ran < RT_SHORT_CYCLES)) {
             from->run_cycles += ran;
             mp->short_cycles += ran;
+            if (unlikely(ran >= SOON_CYCLES))
+                from->soon_doubt = true;
         } else if (from != &mp->g0) { /* which has slept */
             rt_cpu_long(mp, from, ran);
         }
@@ -199,9 +202,12 @@ static void learn_soon(struct g *gp)
     if (since == 0)
         return;
     gp->readied_at = 0;
-    if (arch_cycles() - since >= SOON_CYCLES)
+    if (arch_cycles() - since >= SOON_CYCLES) {
         gp->soon = 0;
-    else if (gp->soon < SOON_ENOUGH)
+        return;
+    }
+    gp->soon_doubt = false;
+    if (gp->soon < SOON_ENOUGH)
         gp->soon++;
 }
 
@@ -227,6 +233,8 @@ static bool put_off_wake(struct g *self, struct p *pp)
 {
     if (self->soon >= SOON_ENOUGH && ld_rlx(&sched.sysmon_until_ns) != RT_FOREVER) {
         st_rlx(&pp->deferred, 1);
+        if (unlikely(self->soon_doubt))
+            self->readied_at = arch_cycles();
         return true;
     }
     return false;
