@@ -7,37 +7,51 @@
  * open files allows twice the connections. Prints lines "name value unit" like bench.c, for
  * both processes together; echo_cpu is the CPU time that each message cost (on a machine with
  * other work a thousand kernel threads get a thousand shares of it, so the time alone says
- * little), and echo_threads how many kernel threads there were. */
+ * little), and echo_threads how many kernel threads there were.
+ *
+ * With 20,000 kernel threads that are runnable, each has the CPU once in half a minute, and one
+ * that should open a gate for the others, ask the server for its CPU time, or join them would
+ * take minutes. So they begin by themselves, at a time that was set when all were connected,
+ * and whichever of them comes first to the beginning and to the end of what is measured does
+ * what is to be done there. */
 #define _GNU_SOURCE
-#include <dirent.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 enum { BYTES = 16, STACK = 64 * 1024 };
 enum { AHEAD = 500 }; /* connections made at a time: a listener has a finite queue */
 
-/* What a process says of itself. */
-struct report {
-    long accepted, threads;
-    double cpu_s;
+static const double WARM_S = 1; /* not measured, after the beginning */
+static const double LOOK_S = 2; /* long enough for 10,000 to look without being busy */
+
+/* At one moment. */
+struct reading {
+    double now_s, cpu_s;
+    long messages;
 };
 
 static struct sockaddr_in address;
-static int stop;                 /* atomic */
 static long messages, connected; /* atomic; connected: at either end */
 static pthread_attr_t small;
-static pthread_rwlock_t gate =
-    PTHREAD_RWLOCK_INITIALIZER; /* shut until all are connected */
+static pid_t server_pid;
+
+/* 0: they are not all connected yet; set by main, atomic.  Const from then on: */
+static double begin_s, measure_s;
+
+static int phase;            /* atomic: of WARMING to ENDED */
+static struct reading first; /* by who took phase to MEASURING, before MEASURED */
+enum { WARMING, MEASURING, MEASURED, ENDED };
 
 static void die(const char *what)
 {
@@ -52,12 +66,35 @@ static double now_s(void)
     return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }
 
-static double cpu_s(void)
+static void sleep_until(double at_s)
 {
-    struct rusage ru;
-    getrusage(RUSAGE_SELF, &ru);
-    return (double)(ru.ru_utime.tv_sec + ru.ru_stime.tv_sec) +
-           (double)(ru.ru_utime.tv_usec + ru.ru_stime.tv_usec) / 1e6;
+    struct timespec ts = {(time_t)at_s, (long)((at_s - (double)(time_t)at_s) * 1e9)};
+    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &ts, NULL) == EINTR)
+        ;
+}
+
+static double cpu_s(pid_t pid)
+{
+    clockid_t clock;
+    struct timespec ts;
+    if (clock_getcpuclockid(pid, &clock) != 0 || clock_gettime(clock, &ts) != 0)
+        die("clock_gettime");
+    return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+}
+
+/* The 20th field of its line; the second, in parentheses, is its name. */
+static long kernel_threads(pid_t pid)
+{
+    char path[64], line[1024], *p;
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    FILE *f = fopen(path, "r");
+    if (f == NULL || fgets(line, sizeof line, f) == NULL ||
+        (p = strrchr(line, ')')) == NULL)
+        die(path);
+    fclose(f);
+    for (int field = 2; field < 20 && p != NULL; field++)
+        p = strchr(p + 1, ' ');
+    return p != NULL ? atol(p) : 0;
 }
 
 static void no_delay(int fd)
@@ -100,98 +137,127 @@ static void *acceptor(void *arg)
     return NULL;
 }
 
+/* Adding up the CPU time of 10,000 threads may take a starved one half a minute, so what does not
+ * depend on it is read before. */
+static struct reading read_all(void)
+{
+    struct reading r = {.now_s = now_s(),
+                        .messages = __atomic_load_n(&messages, __ATOMIC_RELAXED)};
+    r.cpu_s = cpu_s(getpid()) + cpu_s(server_pid);
+    return r;
+}
+
+static void report(void)
+{
+    double took = now_s() - first.now_s;
+    double done = (double)(__atomic_load_n(&messages, __ATOMIC_RELAXED) - first.messages);
+    printf("echo %.0f ns\n", 1e9 * took / done);
+    fflush(stdout);
+    struct reading r = read_all();
+    done = (double)(r.messages - first.messages);
+    printf("echo_cpu %.0f ns\necho_threads %ld threads\n",
+           1e9 * (r.cpu_s - first.cpu_s) / done,
+           kernel_threads(getpid()) + kernel_threads(server_pid));
+    fflush(stdout);
+    kill(server_pid, SIGKILL);
+    _exit(0);
+}
+
+static bool is_first(int to)
+{
+    int from = to - 1;
+    return __atomic_load_n(&phase, __ATOMIC_ACQUIRE) == from &&
+           __atomic_compare_exchange_n(&phase, &from, to, false, __ATOMIC_ACQ_REL,
+                                       __ATOMIC_RELAXED);
+}
+
+/* After each message. */
+static void look_at_time(void)
+{
+    double since_s = now_s() - begin_s - WARM_S;
+    if (since_s < 0)
+        return;
+    if (is_first(MEASURING)) {
+        first = read_all();
+        __atomic_store_n(&phase, MEASURED, __ATOMIC_RELEASE);
+    }
+    if (since_s >= measure_s && is_first(ENDED))
+        report();
+}
+
+static void wait_for_all(void)
+{
+    double at_s;
+    for (;;) {
+        __atomic_load(&begin_s, &at_s, __ATOMIC_ACQUIRE);
+        if (at_s != 0)
+            break;
+        sleep_until(now_s() + LOOK_S);
+    }
+    sleep_until(at_s);
+}
+
+/* The server may be gone already when all is done, and the process about to end. */
+static void lost(const char *what)
+{
+    while (__atomic_load_n(&phase, __ATOMIC_ACQUIRE) == ENDED)
+        pause();
+    die(what);
+}
+
 static void *client(void *arg)
 {
     char out[BYTES], in[BYTES];
-    long n = 0;
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) != 0)
         die("connect");
     no_delay(fd);
     __atomic_fetch_add(&connected, 1, __ATOMIC_RELAXED);
-    pthread_rwlock_rdlock(&gate);
-    pthread_rwlock_unlock(&gate);
+    wait_for_all();
     memset(out, (int)(long)arg, sizeof out);
-    while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
+    for (;;) {
         if (write(fd, out, BYTES) != BYTES)
-            die("write");
+            lost("write");
         for (size_t got = 0; got < BYTES;) {
             ssize_t r = read(fd, in + got, BYTES - got);
             if (r <= 0)
-                die("read");
+                lost("read");
             got += (size_t)r;
         }
         if (memcmp(in, out, BYTES) != 0)
             die("answer");
-        n++;
         __atomic_fetch_add(&messages, 1, __ATOMIC_RELAXED);
+        look_at_time();
     }
-    close(fd);
     return NULL;
 }
 
-static long kernel_threads(void)
-{
-    long n = -2;
-    DIR *d = opendir("/proc/self/task");
-    while (d != NULL && readdir(d) != NULL)
-        n++;
-    if (d != NULL)
-        closedir(d);
-    return n;
-}
-
-static struct report own_report(void)
-{
-    return (struct report){__atomic_load_n(&connected, __ATOMIC_RELAXED),
-                           kernel_threads(), cpu_s()};
-}
-
-/* Reports whenever it is asked to; ends with the control connection. */
+/* Says how many connections it has whenever it is asked; ends with the control connection. */
 static void server(int control, int l)
 {
     pthread_t t;
     char c;
     start(&t, acceptor, l);
     while (read(control, &c, 1) == 1) {
-        struct report r = own_report();
-        if (write(control, &r, sizeof r) != sizeof r)
+        long n = __atomic_load_n(&connected, __ATOMIC_RELAXED);
+        if (write(control, &n, sizeof n) != sizeof n)
             die("report");
     }
     _exit(0);
 }
 
-static struct report ask(int control)
+static long accepted(int control)
 {
-    struct report r;
-    if (write(control, "?", 1) != 1 || read(control, &r, sizeof r) != sizeof r)
+    long n;
+    if (write(control, "?", 1) != 1 || read(control, &n, sizeof n) != sizeof n)
         die("server");
-    return r;
-}
-
-static void measure(int control, long n, double seconds)
-{
-    while (__atomic_load_n(&connected, __ATOMIC_RELAXED) < n || ask(control).accepted < n)
-        usleep(10000);
-    pthread_rwlock_unlock(&gate);
-    usleep(1000000);
-    struct report s = ask(control), c = own_report();
-    long before = __atomic_load_n(&messages, __ATOMIC_RELAXED);
-    double begun = now_s();
-    usleep((useconds_t)(seconds * 1e6));
-    double done = (double)(__atomic_load_n(&messages, __ATOMIC_RELAXED) - before);
-    double took = now_s() - begun;
-    struct report s2 = ask(control), c2 = own_report();
-    double cpu = s2.cpu_s - s.cpu_s + c2.cpu_s - c.cpu_s;
-    printf("echo %.0f ns\necho_cpu %.0f ns\necho_threads %ld threads\n",
-           1e9 * took / done, 1e9 * cpu / done, s2.threads + c2.threads);
+    return n;
 }
 
 int main(int argc, char **argv)
 {
     long n = argc > 1 ? atol(argv[1]) : 500;
-    double seconds = argc > 2 ? atof(argv[2]) : 2;
-    pthread_t *t = calloc((size_t)n, sizeof *t);
+    pthread_t t;
     socklen_t len = sizeof address;
     struct rlimit lim;
     int control[2];
@@ -208,24 +274,23 @@ int main(int argc, char **argv)
         listen(l, 4096) != 0 || getsockname(l, (struct sockaddr *)&address, &len) != 0 ||
         socketpair(AF_UNIX, SOCK_STREAM, 0, control) != 0)
         die("listen");
-    pid_t pid = fork();
-    if (pid == 0) {
+    measure_s = argc > 2 ? atof(argv[2]) : 2;
+    server_pid = fork();
+    if (server_pid == 0) {
         close(control[0]);
         server(control[1], l);
     }
     close(control[1]);
     close(l);
-    pthread_rwlock_wrlock(&gate);
     for (long i = 0; i < n; i++) {
-        while (i % AHEAD == 0 && ask(control[0]).accepted < i)
+        while (i % AHEAD == 0 && accepted(control[0]) < i)
             usleep(1000);
-        start(&t[i], client, i);
+        start(&t, client, i);
     }
-    measure(control[0], n, seconds);
-    __atomic_store_n(&stop, 1, __ATOMIC_RELAXED);
-    for (long i = 0; i < n; i++)
-        pthread_join(t[i], NULL);
-    close(control[0]);
-    waitpid(pid, NULL, 0);
-    return 0;
+    while (__atomic_load_n(&connected, __ATOMIC_RELAXED) < n || accepted(control[0]) < n)
+        usleep(10000);
+    double at_s = now_s() + 2 * LOOK_S;
+    __atomic_store(&begin_s, &at_s, __ATOMIC_RELEASE);
+    for (;;)
+        pause();
 }

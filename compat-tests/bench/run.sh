@@ -230,7 +230,7 @@ for rep in $(seq "$REPS"); do
         for impl in gshim nptl go; do
             one "$impl" _500 -- echo 500
             # NPTL has 20,000 kernel threads then: in a minute or not at all.
-            [ "$nofile" -lt 10100 ] || TIMEOUT=60 one "$impl" _10000 -- echo 10000
+            [ "$nofile" -lt 10100 ] || TIMEOUT=150 one "$impl" _10000 -- echo 10000
         done
     fi
     if wanted parked; then
