@@ -11,10 +11,10 @@
  *              used up.  It may be the program's own: a kill by root from outside the process's
  *              PID namespace looks the same.
  * To send: begun + 1; send; done + 1.  What has come is `seen`, in steps of what was sent until
- * then; two that were sent may come as one.  After one with a code, all that were done are taken to
- * have come, which may be wrong by what is sent at that moment.  After a bare one it is found
- * out exactly: nobody is about to send, and the kernel has none pending, while the handler blocks
- * all.
+ * then; two that were sent may come as one.  After one of others with a code, all that were done are
+ * taken to have come, which may be wrong by what is sent at that moment; but there is memory.  After
+ * a bare one, and one of its own, it is found out exactly: nobody is about to send, and the kernel
+ * has none pending, while the handler blocks all.
  */
 #include <errno.h>
 #include <signal.h>
@@ -124,7 +124,10 @@ bool kick_came(struct m *mp, void *si)
     if (code == KICK_LOOK || code == KICK_ANY || code == KICK_PREEMPT) {
         if (mp != NULL) {
             struct m_kicks *k = count_of(mp, info->si_signo);
-            st_rlx(&k->seen, ld_rlx(&k->done));
+            if (info->si_code == SI_USER) /* what others sent may be behind it, bare */
+                all_seen(k, info->si_signo);
+            else
+                st_rlx(&k->seen, ld_rlx(&k->done));
         }
         info->si_code = code;
         return true;
