@@ -30,36 +30,35 @@ static struct m_kicks *count_of(struct m *mp, int sig)
     return &mp->kicks[sig - 1];
 }
 
+/* MO: relaxed; the kernel's locks order both counts with the handler. */
+static int send_counted(struct m *mp, int tid, siginfo_t *info)
+{
+    struct m_kicks *k = count_of(mp, info->si_signo);
+    add_rlx(&k->begun, 1);
+    int r = os_tgsigqueue(tid, info->si_signo, info);
+    add_rlx(&k->done, 1);
+    return r;
+}
+
 int kick_send(struct m *mp, int sig, int code, uint32_t number)
 {
-    struct m_kicks *k = count_of(mp, sig);
     int tid = ld_rlx(&mp->tid);
     siginfo_t info;
     memset(&info, 0, sizeof info);
     info.si_signo = sig;
     info.si_code = code;
     info.si_value.sival_int = (int)number;
-    if (tid == 0)
-        return -ESRCH;
-    add_rlx(&k->begun,
-            1); /* MO: relaxed; the kernel's locks order it before the handler */
-    int r = os_tgsigqueue(tid, sig, &info);
-    add_rlx(&k->done, 1); /* MO: as above */
-    return r;
+    return tid != 0 ? send_counted(mp, tid, &info) : -ESRCH;
 }
 
 int kick_send_self(struct m *mp, int sig)
 {
-    struct m_kicks *k = count_of(mp, sig);
     siginfo_t info;
     memset(&info, 0, sizeof info);
     info.si_signo = sig;
     info.si_code = SI_USER;
     info.si_pid = KICK_LOOK;
-    add_rlx(&k->begun, 1); /* MO: relaxed, as in kick_send */
-    int r = os_tgsigqueue(os_gettid(), sig, &info);
-    add_rlx(&k->done, 1); /* MO: as above */
-    return r;
+    return send_counted(mp, os_gettid(), &info);
 }
 
 /* --- knowing them again ----------------------------------------------------------------- */
@@ -80,11 +79,7 @@ static uint64_t number_at(const char *at, const char **end)
 static bool used_up_by_all(void)
 {
     char buf[2048];
-    int fd = os_open_ro("/proc/self/status");
-    long n = fd >= 0 ? os_read(fd, buf, sizeof buf - 1) : 0;
-    if (fd >= 0)
-        os_close(fd);
-    buf[n > 0 ? n : 0] = '\0';
+    os_read_text("/proc/self/status", buf, sizeof buf);
     const char *at = strstr(buf, "\nSigQ:");
     if (at == NULL)
         return true;

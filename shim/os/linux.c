@@ -166,13 +166,9 @@ int os_protect(void *p, size_t bytes)
 
 size_t os_mapping_limit(void)
 {
-    char buf[32] = {0};
+    char buf[32];
     size_t n = 0;
-    int fd = os_open_ro("/proc/sys/vm/max_map_count");
-    if (fd >= 0) {
-        os_read(fd, buf, sizeof buf - 1);
-        os_close(fd);
-    }
+    os_read_text("/proc/sys/vm/max_map_count", buf, sizeof buf);
     for (const char *c = buf; *c >= '0' && *c <= '9'; c++)
         n = n * 10 + (size_t)(*c - '0');
     return n != 0 ? n : 65530; /* the kernel's default */
@@ -307,17 +303,6 @@ int os_get_name(char *name)
     return (int)SYS3(SYS_prctl, PR_GET_NAME, name, 0);
 }
 
-static long read_proc(const char *path, char *buf, size_t size)
-{
-    int fd = os_open_ro(path);
-    if (fd < 0)
-        return fd;
-    long n = os_read(fd, buf, size - 1);
-    os_close(fd);
-    buf[n > 0 ? n : 0] = '\0';
-    return n;
-}
-
 /* The last field before the state is the name, which may hold anything. */
 static const char *after_name(const char *buf)
 {
@@ -368,7 +353,7 @@ int os_thread_count(void)
     }; /* of proc_pid_stat(5); the name may hold anything */
     char buf[512];
     int n = 0, field = AFTER_NAME;
-    if (read_proc("/proc/self/stat", buf, sizeof buf) <= 0)
+    if (os_read_text("/proc/self/stat", buf, sizeof buf) <= 0)
         return 0;
     const char *at = after_name(buf);
     for (; *at != '\0' && field < FIELD; at++)
@@ -387,7 +372,7 @@ bool os_timers_armed(void)
             (it.it_value.tv_sec | it.it_value.tv_usec) != 0)
             return true;
     /* Timers of timer_create; some kernels do not list them. */
-    return read_proc("/proc/self/timers", buf, sizeof buf) > 0;
+    return os_read_text("/proc/self/timers", buf, sizeof buf) > 0;
 }
 
 int os_signal_take(uint64_t set, void *info)
@@ -422,6 +407,16 @@ long os_read(int fd, void *buf, size_t n)
         r = SYS3(SYS_read, fd, buf, n);
     while (r == -EINTR);
     return r;
+}
+
+long os_read_text(const char *path, char *buf, size_t size)
+{
+    int fd = os_open_ro(path);
+    long n = fd >= 0 ? os_read(fd, buf, size - 1) : fd;
+    if (fd >= 0)
+        os_close(fd);
+    buf[n > 0 ? n : 0] = '\0';
+    return n;
 }
 
 long os_pread(int fd, void *buf, size_t n, int64_t at)

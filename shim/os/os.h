@@ -143,6 +143,9 @@ int os_dup_high(int fd);
 /* --- small I/O ---------------------------------------------------------------------- */
 int os_open_ro(const char *path);
 long os_read(int fd, void *buf, size_t n);
+/* os_read_text - what one read of the file gives, with a 0 behind it, also after an error: its
+ * length or -errno. */
+long os_read_text(const char *path, char *buf, size_t size);
 long os_pread(int fd, void *buf, size_t n, int64_t at);
 long os_write(int fd, const void *buf, size_t n);
 void os_close(int fd);

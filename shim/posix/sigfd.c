@@ -48,11 +48,12 @@ uint64_t sigfd_pending(const struct g *gp)
 
 /* --- fdinfo ------------------------------------------------------------------------------ */
 
-static int open_fdinfo(int fd)
+enum { FDINFO_PATH = 48 };
+
+static const char *fdinfo(int fd, char path[FDINFO_PATH])
 {
-    char path[48];
-    os_format(path, sizeof path, "/proc/self/fdinfo/%d", fd);
-    return os_open_ro(path);
+    os_format(path, FDINFO_PATH, "/proc/self/fdinfo/%d", fd);
+    return path;
 }
 
 static uint64_t hex_at(const char *s)
@@ -76,14 +77,10 @@ static uint64_t mask_of(int fd)
 {
     static const char key[] = "\nsigmask:";
     struct stat st;
-    char buf[512];
+    char path[FDINFO_PATH], buf[512];
     if (SYS(SYS_fstat, fd, &st) != 0 || (st.st_mode & S_IFMT) != 0)
         return 0;
-    int info = open_fdinfo(fd);
-    long n = info >= 0 ? os_read(info, buf, sizeof buf - 1) : 0;
-    if (info >= 0)
-        os_close(info);
-    buf[n > 0 ? n : 0] = '\0';
+    os_read_text(fdinfo(fd, path), buf, sizeof buf);
     const char *at = strstr(buf, key);
     return at != NULL ? hex_at(at + sizeof key - 1) : 0;
 }
@@ -274,7 +271,8 @@ long sigfd_epoll(int epfd, struct epoll_event *ev, int max, long ready)
                            .news = news != gp->sig_edge};
     if (ready < 0 || ready >= max || sigfd_pending(gp) == 0)
         return ready;
-    int info = open_fdinfo(epfd);
+    char path[FDINFO_PATH];
+    int info = os_open_ro(fdinfo(epfd, path));
     if (info < 0)
         return ready;
     scan(&s, info);

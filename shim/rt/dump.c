@@ -83,14 +83,9 @@ static bool kernel_place(int tid, long *nr, uintptr_t *pc, uintptr_t *sp)
 {
     char path[64], text[256];
     os_format(path, sizeof path, "/proc/self/task/%d/syscall", tid);
-    int fd = os_open_ro(path);
-    if (fd < 0)
+    os_read_text(path, text, sizeof text);
+    if (text[0] < '0' || text[0] > '9')
         return false;
-    long n = os_read(fd, text, sizeof text - 1);
-    os_close(fd);
-    if (n <= 0 || text[0] < '0' || text[0] > '9')
-        return false;
-    text[n] = '\0';
     *nr = 0;
     for (const char *c = text; *c >= '0' && *c <= '9'; c++)
         *nr = *nr * 10 + (*c - '0');
