@@ -61,6 +61,14 @@ int kick_send_self(struct m *mp, int sig)
     return send_counted(mp, os_gettid(), &info);
 }
 
+bool kick_preempts_under_way(const struct m *mp)
+{
+    if (rt_preempt_bit == 0)
+        return false;
+    const struct m_kicks *k = &mp->kicks[__builtin_ctzll(rt_preempt_bit)];
+    return ld_rlx(&k->begun) != ld_rlx(&k->seen);
+}
+
 /* --- knowing them again ----------------------------------------------------------------- */
 
 /* The next number at or behind AT. */

@@ -127,6 +127,9 @@ enum {
  * kick_send_self - send SIG with KICK_LOOK to MP, the caller's own. */
 int kick_send(struct m *mp, int sig, int code, uint32_t number);
 int kick_send_self(struct m *mp, int sig);
+/* kick_preempts_under_way - has MP been sent a preemption signal that has not come yet?  A hint: it
+ * may have come together with another.                                               [any] */
+bool kick_preempts_under_way(const struct m *mp);
 /* kick_came - is INFO, a siginfo_t that has come to MP (NULL: to a thread that is never sent any),
  * of these?  Then its si_code says which, also when the kernel had no memory for it.
  * Once for each that came.                                                           [sig] */

@@ -29,6 +29,11 @@ static void interrupt(struct g *gp)
         preempt_request(mp, ld_rlx(&mp->p));
 }
 
+/* What was sent to bring GP here is waited for as well: a signal of ours that is pending would hide
+ * one of the kernel's with the same number. */
+static const int64_t LOOK_NS = 100000;
+enum { SETTLE_LOOKS = 100 };
+
 int timers_bind(struct g *gp)
 {
     struct rt_section s;
@@ -47,8 +52,10 @@ int timers_bind(struct g *gp)
         if ((ld_acq(&gp->join) & (JOIN_EXITED | JOIN_GONE)) != 0) /* [J1] */
             return 0;
         interrupt(gp);
-        sync_sleep(CLOCK_MONOTONIC, os_now_ns() + 100000);
+        sync_sleep(CLOCK_MONOTONIC, os_now_ns() + LOOK_NS);
     }
+    for (int i = 0; i < SETTLE_LOOKS && kick_preempts_under_way(mp); i++)
+        sync_sleep(CLOCK_MONOTONIC, os_now_ns() + LOOK_NS);
     return ld_rlx(&mp->tid);
 }
 
