@@ -46,6 +46,10 @@ static const int64_t HOGGED_NS = 1000000;
 /* After being asked: more than it takes to get to the runtime, half of what is promised. */
 static const int64_t DECLINED_NS = 500000;
 
+/* An M that was asked and has had no CPU since keeps its P this long: another process has the CPU.
+ * A second M in its place would only compete with that one too, and the Ms become many. */
+static const int64_t AWAY_NS = 4000000;
+
 /* How long a thread that comes back from the kernel may run in a stopped world. */
 static const int64_t STOPPED_LOOK_NS = 100000;
 
@@ -94,14 +98,25 @@ static int64_t cpu_used(struct p *pp, struct m *mp, int64_t now)
 }
 
 /* Ask, but only one that runs. */
-static void ask(struct p *pp, struct m *mp)
+static bool ask(struct p *pp, struct m *mp)
 {
     const struct sysmontick *t = &pp->mon;
     bool fresh = t->mp == mp && t->cpu_when == look.now_ns;
-    if (running_now(mp, fresh ? t->cpu_at : os_thread_cpu_ns(mp->tid)))
-        preempt_request(mp, pp);
-    else
+    int64_t cpu = fresh ? t->cpu_at : os_thread_cpu_ns(mp->tid);
+    if (!running_now(mp, cpu)) {
         look.took = true; /* the next look tells whether it blocks */
+        return false;
+    }
+    mp->asked_cpu = cpu;
+    preempt_request(mp, pp);
+    return true;
+}
+
+/* MP was asked.  Could it have come? */
+static bool is_away(const struct m *mp, int64_t now)
+{
+    return now - ld_rlx(&mp->preempt_sent) < AWAY_NS &&
+           os_thread_cpu_ns(mp->tid) == mp->asked_cpu;
 }
 
 /* --- taking ------------------------------------------------------------------------------ */
@@ -298,7 +313,7 @@ static struct p *longest_hog(int64_t now, bool asked)
         struct m *mp = user_of(pp);
         if (mp == NULL || (ld_rlx(&pp->preempt) != 0) != asked)
             continue;
-        if (asked && now - ld_rlx(&mp->preempt_sent) < DECLINED_NS)
+        if (asked && (now - ld_rlx(&mp->preempt_sent) < DECLINED_NS || is_away(mp, now)))
             continue;
         int64_t ran = ran_ns(mp, now);
         if (ran >= longest) {
@@ -320,10 +335,8 @@ static void make_way(int64_t now)
     for (; n > 0; n--) {
         struct p *pp = longest_hog(now, false);
         struct m *mp = pp != NULL ? user_of(pp) : NULL;
-        if (mp != NULL && running_now(mp, os_thread_cpu_ns(mp->tid))) {
-            preempt_request(mp, pp);
+        if (mp != NULL && ask(pp, mp))
             continue;
-        }
         pp = pp != NULL ? pp : longest_hog(now, true);
         mp = pp != NULL ? user_of(pp) : NULL;
         if (mp == NULL)

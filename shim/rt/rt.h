@@ -330,6 +330,7 @@ struct m {
     int64_t stop_cpu,
         stop_seen;              /* stop-the-world only: CPU clock, and when it was read */
     int64_t stray_cpu;          /* sysmon only: its CPU clock at the last look */
+    int64_t asked_cpu;          /* sysmon only: the same when it was last asked */
     struct m *stray_link;       /* sysmon only */
     struct trace_buffer *trace; /* const after publication; NULL: no trace */
 } __attribute__((aligned(64)));
