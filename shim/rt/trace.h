@@ -26,12 +26,13 @@ struct m;
 struct p;
 
 enum trace_type {
-    TRACE_NONE,     /* a record that is not complete yet */
-    TRACE_RUN,      /* G ran on P all the time */
-    TRACE_RUN_G,    /* G ran, on several Ps or on none for a part of it */
-    TRACE_RUN_P,    /* P's part of such a run */
+    TRACE_NONE, /* a record that is not complete yet */
+    TRACE_RUN, /* G ran on P all the time; extra: kernel thread, and above its 32 bits the
+                     * number of the G that readied it, 0: nobody */
+    TRACE_RUN_G,    /* the same, on several Ps or on none for a part of it */
+    TRACE_RUN_P,    /* P's part of such a run; extra: kernel thread */
     TRACE_WAIT,     /* G waited; how = wait_reason */
-    TRACE_RUNNABLE, /* G waited for a P; extra: number of the G that readied it, 0: nobody */
+    TRACE_RUNNABLE, /* G waited for a P, not just for the switch to it */
     TRACE_CALL,  /* G was in a blocking call; extra: its number, UINT64_MAX: not known */
     TRACE_BORN,  /* point; extra: tid */
     TRACE_GONE,  /* point */
@@ -68,6 +69,7 @@ struct trace_g {
     uint64_t ready; /* when it was readied; by the readier */
     uint64_t call;  /* when its blocking call began */
     uint32_t waker; /* by the readier */
+    uint32_t by;    /* waker of the run under way */
     bool born;
     bool preempted; /* its run ends by preemption; set before, by the G */
     char name[16];  /* as last recorded */

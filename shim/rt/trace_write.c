@@ -66,6 +66,8 @@ static inline void text(const char *s)
     nout += n;
 }
 
+enum { DIGITS = 24 }; /* room for any number */
+
 /* V in digits that end at END; returns where they begin. */
 static char *digits(char *end, uint64_t v)
 {
@@ -82,21 +84,23 @@ static char *digits(char *end, uint64_t v)
     return end;
 }
 
-static void put(const char *from, const char *end)
+/* What lies from FROM to END, in a buffer with as much room behind.  A copy of fixed length, for
+ * these are short and many. */
+static inline void put(const char *from, const char *end)
 {
-    __builtin_memcpy(out + nout, from, (size_t)(end - from));
+    __builtin_memcpy(out + nout, from, DIGITS);
     nout += (size_t)(end - from);
 }
 
 static void number(uint64_t v)
 {
-    char buf[24], *end = buf + sizeof buf;
+    char buf[2 * DIGITS], *end = buf + DIGITS;
     put(digits(end, v), end);
 }
 
 static void micros(uint64_t ns)
 {
-    char buf[32], *end = buf + sizeof buf;
+    char buf[2 * DIGITS], *end = buf + DIGITS;
     unsigned rest = (unsigned)(ns % 1000);
     end[-1] = (char)('0' + rest % 10);
     end[-2] = (char)('0' + rest / 10 % 10);
@@ -201,7 +205,7 @@ static void p_slice(const struct trace_record *r)
     text("\",\"args\":{\"end\":\"");
     text(end_name(r->how));
     text("\",\"m\":");
-    number(r->extra);
+    number((uint32_t)r->extra);
     text("}}");
 }
 
@@ -211,7 +215,11 @@ static void g_slice(const struct trace_record *r)
     text("running\",\"args\":{\"end\":\"");
     text(end_name(r->how));
     text("\",\"m\":");
-    number(r->extra);
+    number((uint32_t)r->extra);
+    if (r->extra >> 32 != 0) {
+        text(",\"by\":");
+        number(r->extra >> 32);
+    }
     text("}}");
 }
 
@@ -262,8 +270,7 @@ static void runnable_or_call(const struct trace_record *r)
         return;
     slice(THREADS, r->g, r);
     if (r->type == TRACE_RUNNABLE) {
-        text("runnable");
-        arg("by", r->extra);
+        text("runnable\"}");
         return;
     }
     text("call ");
@@ -422,10 +429,10 @@ bool trace_write_start(const char *path)
     return false;
 }
 
-static uint64_t kernel_thread_of(struct g *gp)
+static uint32_t kernel_thread_of(struct g *gp)
 {
     const struct m *mp = ld_rlx(&gp->m);
-    return mp != NULL ? (uint64_t)ld_rlx(&mp->tid) : 0;
+    return mp != NULL ? (uint32_t)ld_rlx(&mp->tid) : 0;
 }
 
 /* What is still going on: a slice for each P that runs something, and for each thread.  Threads
@@ -451,7 +458,7 @@ static void close_slices(void)
         bool runs = ld_acq(&gp->trace.runs); /* MO: acquire <- [R3] */
         struct trace_record r = {.g = g_number(gp), .how = TRACE_OPEN};
         r.type = runs ? TRACE_RUN_G : TRACE_WAIT;
-        r.extra = kernel_thread_of(gp);
+        r.extra = (uint64_t)gp->trace.by << 32 | kernel_thread_of(gp);
         if (!runs)
             r.how = ld_rlx(&gp->wait_reason);
         r.begin = runs ? gp->trace.on : gp->trace.off;
