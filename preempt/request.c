@@ -17,6 +17,10 @@
  * its G blocking, and then waits until nothing is pending; we look once more after the request is
  * pending, and take it back when the M is no longer in user code [V2].
  *
+ * A thread that the kernel signals for descriptors (g.io_owner) is not asked by signal, except to
+ * stop the world: while ours is pending the kernel would drop one of the same number that is for the
+ * program. It loses its P like one that cannot be interrupted (retake.c).
+ *
  * A signal can get lost while the program has the kernel ignore it for a moment (posix_spawn)
  * or a handler of the program blocks it for long; after OVERDUE_NS it is sent again.
  */
@@ -36,6 +40,13 @@ static bool in_user_code(const struct m *mp, const struct p *pp)
     return gp != NULL && ld_rlx(&gp->in_rt) == 0 && !ld_rlx(&gp->blocking);
 }
 
+static bool by_signal(const struct m *mp, const struct g *gp)
+{
+    if (!ld_rlx(&preempt_async) || ld_rlx(&mp->tid) == 0)
+        return false;
+    return gp == NULL || !ld_rlx(&gp->io_owner) || ld_rlx(&sched.stw_owner) != NULL;
+}
+
 bool preempt_request(struct m *mp, struct p *pp)
 {
     struct g *gp = ld_rlx(&mp->curg);
@@ -43,7 +54,7 @@ bool preempt_request(struct m *mp, struct p *pp)
         st_rlx(&pp->preempt, 1);
     if (gp != NULL)
         rt_guard_ask(gp);
-    if (!ld_rlx(&preempt_async) || ld_rlx(&mp->tid) == 0)
+    if (!by_signal(mp, gp))
         return false;
     int64_t now = os_now_ns();
     uint32_t e = ld_rlx(&mp->preempt_pending);

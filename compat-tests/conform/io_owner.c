@@ -139,6 +139,18 @@ TEST(by_sigio)
     signalled(in_computation, SIGIO);
 }
 
+/* It is not hidden by a signal of the library's own that is under way to the same thread. */
+TEST(by_sigurg)
+{
+    struct owner other = {.lives = in_computation};
+
+    start(&other);
+    for (int i = 0; i < 10; i++)
+        signalled(in_computation, SIGURG);
+    set(&other.stop, 1);
+    join(other.t);
+}
+
 static void in_sigwait(struct owner *o)
 {
     struct timespec limit = {10, 0};

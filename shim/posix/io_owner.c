@@ -23,10 +23,7 @@ static int to_kernel(int tid)
     }
     if (gp == NULL)
         return (uint32_t)tid >= RT_FIRST_TID ? 0 : tid;
-    int at = timers_bind(gp);
-    if (at != 0)
-        st_rlx(&gp->io_owner, true);
-    return at;
+    return timers_bind(gp, true);
 }
 
 int io_owner_shown(int tid)

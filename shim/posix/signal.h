@@ -174,8 +174,10 @@ void signal_suspend(struct g *gp, uint64_t mask);
 
 /* timers_attention - GP, the caller: bind yourself, if a timer of yours wants it (timers.c). [G] */
 void timers_attention(struct g *gp);
-/* timers_bind - bind GP to its kernel thread for good: its tid, 0: GP has ended.          [G] */
-int timers_bind(struct g *gp);
+/* timers_bind - bind GP to its kernel thread for good: its tid, 0: GP has ended.  IO_OWNER:
+ * the kernel is to signal it for descriptors, so no signal to preempt it is under way or
+ * will be.                                                                               [G] */
+int timers_bind(struct g *gp, bool io_owner);
 
 /* --- sending (sigsend.c) ---------------------------------------------------------------------- */
 

@@ -30,14 +30,16 @@ static void interrupt(struct g *gp)
 }
 
 /* What was sent to bring GP here is waited for as well: a signal of ours that is pending would hide
- * one of the kernel's with the same number. */
+ * one of the kernel's with the same number.  After it no more are sent to the owner of a descriptor
+ * (preempt/request.c). */
 static const int64_t LOOK_NS = 100000;
 enum { SETTLE_LOOKS = 100 };
 
-int timers_bind(struct g *gp)
+int timers_bind(struct g *gp, bool io_owner)
 {
     struct rt_section s;
     if (gp == rt_self()) {
+        gp->io_owner |= io_owner;
         rt_lock_m();
         return os_gettid();
     }
@@ -54,6 +56,8 @@ int timers_bind(struct g *gp)
         interrupt(gp);
         sync_sleep(CLOCK_MONOTONIC, os_now_ns() + LOOK_NS);
     }
+    if (io_owner)
+        st_rlx(&gp->io_owner, true);
     for (int i = 0; i < SETTLE_LOOKS && kick_preempts_under_way(mp); i++)
         sync_sleep(CLOCK_MONOTONIC, os_now_ns() + LOOK_NS);
     return ld_rlx(&mp->tid);
@@ -77,7 +81,7 @@ EXPORT int timer_create(clockid_t clock, struct sigevent *ev, timer_t *timer)
         return REAL(timer_create)(clock, ev, timer);
     struct g *gp = g_of(ev->_sigev_un._tid);
     copy = *ev;
-    if (gp != NULL && (copy._sigev_un._tid = timers_bind(gp)) == 0)
+    if (gp != NULL && (copy._sigev_un._tid = timers_bind(gp, false)) == 0)
         EXIT_ERRNO(EINVAL);
     return REAL(timer_create)(clock, &copy, timer);
 }
