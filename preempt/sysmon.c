@@ -1,7 +1,7 @@
 /* sysmon.c - the monitor: one native thread without P.
  *
  * Its duties, in the order of its loop
- *   - make kernel threads for Ps that wait for an M (proc.c: the program's threads do only for
+ *   - make kernel threads for Ps that wait for an M (newm.c: the program's threads do only for
  *     those that inherit from their own),
  *     and join those that ended, with a G that was bound to them or of idleness;
  *   - run timers when no idle M covers them (every P busy);

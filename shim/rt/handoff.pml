@@ -1,4 +1,5 @@
-/* handoff.pml - model of how a P changes hands (proc.c, rt.h: [P1], [M1], [S1]), for SPIN.
+/* handoff.pml - model of how a P changes hands (proc.c, section.c, rt.h: [P1], [M1], [S1]), for
+ * SPIN.
  *
  * Two Ms, one P, two Gs that go in and out of the runtime, and sysmon, which takes the P from an M
  * in user code, up to TAKES times.  An M without P goes on; at its next exit from the runtime it

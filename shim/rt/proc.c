@@ -1,4 +1,4 @@
-/* proc.c - Ms and Ps: entering and leaving the runtime, blocking, stopping and starting.
+/* proc.c - Ms and Ps: who has which, and how an M is stopped and started.
  *
  * Ownership of a P moves by its owner word [P1]: an M claims back its own with a CAS from
  * mp|P_USER; sysmon takes one away with a CAS to 0 from there; whoever got it to 0, or popped
@@ -7,16 +7,10 @@
  *
  * To stop an M:  on the idle list under sched.lock, then sleep on mp->park.
  * To start one:  pop it under sched.lock, give it a P in nextp, mp->park = 1, wake [M1].
- * Without an idle M the P waits in sched.pwait and sysmon makes an M for it: a kernel thread
- * is never created by a thread of the program, whose signal mask, affinity and half-held
- * locks it would inherit; but for a thread of one that has kernel state of its own, which is to be
- * inherited (sysmon_clone_m).
+ * Without an idle M the P waits in sched.pwait and sysmon makes an M for it (newm.c).
  *
  * To end one:   it is idle for IDLE_NS and there are more than a few, or at once where there are
- * more than IDLE_MOST; or the G that it was bound to has ended.  Its kernel thread returns and is
- * joined by sysmon, which keeps the struct m for the next M.  It stays on allm, for those who walk
- * that without a lock: tid is 0 while there is no thread, and whoever holds on to it may wake, ask
- * or signal another M in vain.
+ * more than IDLE_MOST; or the G that it was bound to has ended.
  * The idle list is a stack, so those at its bottom are the ones that nobody needs; they know by
  * themselves, from a timed sleep.  Rejected: sysmon ends them; it would have to wake up for that,
  * and to take them away from who is about to start them.
@@ -26,146 +20,17 @@
  * sleeps in the poller instead of on mp->park, which it says in mp->polling: "polling; fence; load
  * park" here, "park; fence; load polling" in who wakes it [M2].
  */
-#include "shim/rt/config.h"
 #include "shim/rt/netpoll.h"
 #include "shim/rt/rt.h"
 #include "shim/rt/signal.h"
 
 #include <errno.h>
-#include <string.h>
 
 enum { PARK_NONE, PARK_START, PARK_LOOK };
-enum { GSIGNAL_ROOM = 32 * 1024 }; /* for our handlers, above the frame itself */
 /* An idle M that ends and is missed costs 30 us or so; an idle one 20 KB, and work in fork. */
 static const int64_t IDLE_NS = 1000000000;
-enum {
-    IDLE_MOST = 64, /* idle Ms beyond one for each P that may wait for IDLE_NS */
-    M_FIRST = 4,    /* Ms get memory one by one, so as to start where it is short */
-    M_CHUNK = 32,   /* later ones: memory for so many is one mapping, or two */
-};
+enum { IDLE_MOST = 64 }; /* idle Ms beyond one for each P that may wait for IDLE_NS */
 enum { MOVE_LOOKS = 2000, MOVE_LOOK_NS = 50000 }; /* proc_move_g waits for another M */
-
-/* --- locks --------------------------------------------------------------------------- */
-
-void rt_lock_slow(struct rt_lock *l)
-{
-    /* Sections are tens of nanoseconds; a longer wait means its M was descheduled. */
-    for (int i = 0; i < 100; i++) {
-        uint32_t e = 0;
-        if (ld_rlx(&l->word) == 0 && cas_acq(&l->word, &e, 1)) /* MO: acquire <- [K1] */
-            return;
-        arch_pause();
-    }
-    while (xchg_acq(&l->word, 2) != 0) /* MO: acquire <- [K1] */
-        os_futex_wait(&l->word, 2, RT_FOREVER);
-}
-
-/* --- runtime sections ------------------------------------------------------------------ */
-
-void rt_enter_foreign(struct rt_section *s)
-{
-    uint64_t all = ~0ull;
-    os_sigmask(RT_SIG_BLOCK, &all, &s->sigmask);
-}
-
-void rt_exit_foreign(struct rt_section *s)
-{
-    os_sigmask(RT_SIG_SETMASK, &s->sigmask, NULL);
-}
-
-void rt_enter_lost(struct g *gp)
-{
-    struct m *mp = gp->m;
-    struct p *pp = mp->p;
-    if (pp == NULL)
-        return;
-    /* A handler of the program may enter from within a blocking call. */
-    uintptr_t e = (uintptr_t)mp | P_SYSCALL;
-    if (!cas_acq(&pp->owner, &e, (uintptr_t)mp | P_RT)) /* MO: acquire <- [P1] */
-        mp->p = NULL;
-}
-
-static void get_p_or_queue(struct g *gp)
-{
-    struct m *mp = gp->m;
-    rt_lock(&sched.lock);
-    struct p *pp = proc_idle_get_locked();
-    rt_unlock(&sched.lock);
-    if (pp != NULL) {
-        proc_acquire(mp, pp);
-        return;
-    }
-    sched_requeue(gp);
-    proc_wakep();
-    sched_switch_to_g0(gp);
-}
-
-/* Asked to, and allowed.  Torture (yieldrandom) keeps the flag set and asks the dice. */
-static bool wants_yield(struct g *gp)
-{
-    struct p *pp = gp->m->p;
-    if (ld_rlx(&pp->preempt) == 0 || gp->preempt_off != 0)
-        return false;
-    return !rt_config.yieldrandom || sched_random(gp->m) % 4 == 0;
-}
-
-/* --- a stopped world ------------------------------------------------------------------- */
-
-void proc_gate(struct g *gp)
-{
-    /* MO: acquire <- [W1] release in proc_world_starts: what the owner changed */
-    for (struct g *o; unlikely((o = ld_acq(&sched.stw_owner)) != NULL) && o != gp &&
-                      gp->preempt_off == 0;) {
-        rt_lock(&sched.lock);
-        bool stay = sched.stw_owner != NULL;
-        if (stay) {
-            gp->link = NULL;
-            if (sched.stopped_tail != NULL)
-                sched.stopped_tail->link = gp;
-            else
-                sched.stopped_head = gp;
-            sched.stopped_tail = gp;
-        }
-        rt_unlock(&sched.lock);
-        if (stay)
-            sched_switch_to_g0(gp);
-    }
-}
-
-void proc_world_starts(void)
-{
-    rt_lock(&sched.lock);
-    st_rel(&sched.stw_owner, NULL); /* MO: release -> [W1] */
-    uint32_t n = 0;
-    for (struct g *gp; (gp = sched.stopped_head) != NULL; n++) {
-        sched.stopped_head = gp->link;
-        globq_put_locked(gp);
-    }
-    sched.stopped_tail = NULL;
-    rt_unlock(&sched.lock);
-    for (; n > 0; n--)
-        proc_wakep();
-}
-
-void rt_exit_slow(struct g *gp)
-{
-    proc_gate(gp);
-    if (gp->m->p != NULL)
-        proc_retire(gp->m);
-    if (gp->m->p == NULL)
-        get_p_or_queue(gp);
-    else if (wants_yield(gp))
-        sched_preempted(gp);
-    proc_gate(gp);
-    struct m *mp = gp->m;
-    RT_ASSERT(mp->p != NULL, "exit: resumed without a P");
-    st_rel(&mp->p->owner, (uintptr_t)mp | P_USER); /* MO: release -> [P1] */
-    fence_sig();
-    gp->in_rt = 0;
-    fence_sig();
-    if (unlikely(ld_rlx(&gp->attention)))
-        rt_hooks->attention(gp);
-}
 
 /* --- P --------------------------------------------------------------------------------- */
 
@@ -594,154 +459,4 @@ void proc_move_g(struct m *mp, struct g *gp)
     rt_mask_idle(mp);
     for (int i = 0; i < MOVE_LOOKS && ld_rlx(&gp->m) == mp; i++)
         os_futex_wait(&never, 0, os_now_ns() + MOVE_LOOK_NS);
-}
-
-/* --- making Ms, on sysmon ------------------------------------------------------------------------ */
-
-void proc_m_free(struct m *mp)
-{
-    rt_lock(&sched.lock);
-    mp->link = sched.mfree;
-    sched.mfree = mp;
-    rt_unlock(&sched.lock);
-}
-
-/* What others may still look at is as at its end; mp->park may say PARK_LOOK, which does no
- * harm. */
-struct m *proc_m_again(void)
-{
-    rt_lock(&sched.lock);
-    struct m *mp = sched.mfree;
-    if (mp != NULL)
-        sched.mfree = mp->link;
-    rt_unlock(&sched.lock);
-    if (mp == NULL)
-        return NULL;
-    mp->ending = false;
-    mp->last_g = NULL;
-    st_rlx(&mp->preempt_pending, 0);
-    memset(mp->kicks, 0, sizeof mp->kicks);
-    mp->cpu_seen = 0;
-    mp->short_cycles = 0;
-    return mp;
-}
-
-static size_t gsignal_bytes(void)
-{
-    size_t page = os_page_size();
-    return (GSIGNAL_ROOM + os_min_sigstack() + page - 1) & ~(page - 1);
-}
-
-/* What little was had when memory is refused is not worth giving back. */
-static bool m_memory_more_locked(void)
-{
-    uint32_t n = sched.m_memory.made < M_FIRST ? 1 : M_CHUNK;
-    struct m *next = os_map(n * sizeof *next);
-    char *stacks = os_map(n * gsignal_bytes());
-    if (next == NULL || stacks == NULL)
-        return false;
-    sched.m_memory.next = next;
-    sched.m_memory.stacks = stacks;
-    sched.m_memory.left = n;
-    return true;
-}
-
-/* Sysmon makes Ms, and threads that clone their own, at the same time. */
-static struct m *m_memory(void)
-{
-    struct m *mp = NULL;
-    rt_lock(&sched.m_memory.lock);
-    if (sched.m_memory.left != 0 || m_memory_more_locked()) {
-        mp = sched.m_memory.next++;
-        mp->gsignal.bytes = gsignal_bytes();
-        mp->gsignal.sp = sched.m_memory.stacks + --sched.m_memory.left * gsignal_bytes();
-        sched.m_memory.made++;
-    }
-    rt_unlock(&sched.m_memory.lock);
-    return mp;
-}
-
-struct m *proc_m_alloc(void)
-{
-    static uint32_t seed = 2463534242u;
-    struct m *mp = m_memory();
-    if (mp == NULL)
-        return NULL;
-    mp->g0.m = mp;
-    mp->g0.in_rt = 1;
-    mp->rng = add_rlx(&seed, 0x9e3779b9u) | 1;
-    return mp;
-}
-
-void proc_load_gsignal(struct m *mp)
-{
-    os_sigaltstack(&mp->gsignal, NULL);
-}
-
-void proc_m_publish(struct m *mp)
-{
-    if (mp->trace == NULL)
-        mp->trace = trace_m_new();
-    if (!mp->listed) {
-        mp->listed = true;
-        mp->alllink = ld_rlx(&sched.allm);
-        while (!cas_rel(&sched.allm, &mp->alllink, mp))
-            ;
-    }
-    add_rlx(&sched.nm, 1);
-}
-
-void proc_newm_failed(void)
-{
-    rt_lock(&sched.lock);
-    struct p *pp = sched.pwait;
-    if (pp != NULL) {
-        sched.pwait = pp->link;
-        st_rlx(&sched.m_wanted, sched.m_wanted - 1);
-        if (pp->start_spinning)
-            sub_sc(&sched.nmspinning, 1);
-        proc_idle_put_locked(pp);
-    }
-    bool idle = sched.nmidle != 0;
-    rt_unlock(&sched.lock);
-    if (idle) /* one became idle meanwhile: the P's work is for it */
-        proc_wakep();
-}
-
-void *proc_m_main(void *arg)
-{
-    struct m *mp = arg;
-    arch_self_set(&mp->g0);
-    mp->g0.tcb = (void *)arch_tp();
-    mp->g0.ctx.tp = arch_tp();
-    mp->tid = os_gettid();
-    os_sigmask(RT_SIG_SETMASK, NULL, &mp->sigmask);
-    proc_load_gsignal(mp);
-    proc_m_publish(mp);
-    if (mp->lockedg == NULL) /* else made for that one */
-        proc_stop(mp, false);
-    sched_loop(mp);
-    arch_self_set(NULL);
-    return NULL;
-}
-
-void proc_m_end(struct m *mp)
-{
-    if (mp->owes_cover)
-        cover_pay(mp);
-    if (mp->p != NULL)
-        proc_handoff(proc_release(mp));
-    mp->lockedg = NULL;
-    uint64_t all = RT_SIG_ALL; /* what comes from here on finds another thread */
-    mp->sigmask = all;
-    os_sigmask(RT_SIG_SETMASK, &all, NULL);
-    rt_land(mp);
-    st_rlx(&mp->tid, 0); /* stays on allm */
-    add_rlx(&sched.nm, -1u);
-    if (mp->first) /* sysmon did not make it */
-        return;
-    mp->link = ld_rlx(&sched.mended);
-    while (!cas_rel(&sched.mended, &mp->link, mp)) /* MO: release -> [E1] in sysmon */
-        ;
-    rt_sysmon_kick();
 }

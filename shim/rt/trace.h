@@ -11,7 +11,7 @@
  *   p.trace  whoever holds the P: its M inside the runtime, or sysmon that took it.  So slices of
  *            one P never overlap.
  *
- * Off, each point costs one predictable branch on trace_on.  Included by rt.h.
+ * Off, each point costs one predictable branch on trace_on.  Included by objects.h.
  */
 #ifndef GSHIM_RT_TRACE_H
 #define GSHIM_RT_TRACE_H
