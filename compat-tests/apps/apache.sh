@@ -4,10 +4,7 @@ needs apache2 apache2-bin || return 1
 build netload.c || return 1
 prepare_apache()
 {
-    mkdir www
-    for size in 1 100 4096 70000 1000000; do
-        head -c $size "$IN/text2" > www/f$size
-    done
+    web_files www 1 100 4096 70000 1000000
     modules=$(dirname "$(find /usr/lib/apache2 /usr/libexec/apache2 \
         -name mod_mpm_worker.so 2> /dev/null | head -n 1)")
     cat > httpd.conf <<EOF
@@ -39,7 +36,6 @@ load_apache()
 {
     "$APPS_BIN/netload" http "$PORT" 120 "$requests" www f1 f100 f4096 f70000 f1000000
 }
-input text2 2
 export requests
 requests=$(pick 25 250)
 for mpm in worker event; do

@@ -19,17 +19,10 @@ frontend in
     default_backend files
 backend files
     balance roundrobin
-    server a 127.0.0.1:$backend
+    server a 127.0.0.1:$BACKEND
 EOF
 }
-mkdir -p "$APP_WORK/www"
-input text2 2
-for size in 1 4096 70000; do
-    head -c $size "$IN/text2" > "$APP_WORK/www/f$size"
-done
-free_port
-backend=$PORT
-background "$APPS_BIN/netload" listen "$backend" "$APP_WORK/www" f1 f4096 f70000
+web_backend 1 4096 70000
 export requests
 requests=$(pick 50 1000)
 load_haproxy()

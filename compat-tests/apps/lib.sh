@@ -82,6 +82,18 @@ input()
     [ -f "$IN/$1" ] || "$APPS_BIN/gen" $(($2 * 1048576)) > "$IN/$1"
 }
 
+# web_files DIR SIZE... - DIR with a file fSIZE of that many bytes for each.
+web_files()
+{
+    local dir=$1 size
+    shift
+    input text2 2
+    mkdir -p "$dir"
+    for size in "$@"; do
+        head -c "$size" "$IN/text2" > "$dir/f$size"
+    done
+}
+
 # pick QUICK FULL - one of them, by the mode.
 pick()
 {
@@ -136,6 +148,15 @@ free_port()
     while (: < "/dev/tcp/127.0.0.1/$PORT") 2> /dev/null; do
         PORT=$((12000 + RANDOM % 18000))
     done
+}
+
+# web_backend SIZE... - a native server of such files, in $APP_WORK/www; sets BACKEND to its port.
+web_backend()
+{
+    web_files "$APP_WORK/www" "$@"
+    free_port
+    BACKEND=$PORT
+    background "$APPS_BIN/netload" listen "$BACKEND" "$APP_WORK/www" "${@/#/f}"
 }
 
 # wait_port MEASURE - until the server accepts connections; false when it ended or is late.

@@ -4,10 +4,7 @@ needs nginx nginx-light || return 1
 build netload.c || return 1
 prepare_nginx()
 {
-    mkdir www
-    for size in 1 100 4096 70000 1000000; do
-        head -c $size "$IN/text2" > www/f$size
-    done
+    web_files www 1 100 4096 70000 1000000
     cat > nginx.conf <<EOF
 daemon off;
 pid $RUN_DIR/pid;
@@ -33,7 +30,6 @@ load_nginx()
 {
     "$APPS_BIN/netload" http "$PORT" 100 "$requests" www f1 f100 f4096 f70000 f1000000
 }
-input text2 2
 export requests
 requests=$(pick 50 500)
 for sendfile in off on; do
