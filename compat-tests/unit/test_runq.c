@@ -138,8 +138,8 @@ Test(runq, full_ring_gives_half_away, .init = two_ps)
     for (size_t i = 0; i <= RT_RING / 2; i++)
         cr_assert_eq(globq_get(p0, 1), &gs[i < RT_RING / 2 ? i : RT_RING]);
     cr_assert_null(globq_get(p0, 1));
-    cr_assert_null(sched.runq_head);
-    cr_assert_null(sched.runq_tail);
+    cr_assert_null(sched.runq.head);
+    cr_assert_null(sched.runq.tail);
 }
 
 Test(runq, runnext_pushed_out_onto_a_full_ring, .init = two_ps)
@@ -149,7 +149,7 @@ Test(runq, runnext_pushed_out_onto_a_full_ring, .init = two_ps)
     cr_assert_eq(sched.runq_size, 0);
     runq_put(p0, &gs[RT_RING + 1], true);
     cr_assert_eq(sched.runq_size, RT_RING / 2 + 1);
-    cr_assert_eq(sched.runq_tail, &gs[RT_RING]);
+    cr_assert_eq(sched.runq.tail, &gs[RT_RING]);
     cr_assert_eq(runq_get(p0), &gs[RT_RING + 1]);
 }
 

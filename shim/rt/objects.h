@@ -368,16 +368,49 @@ struct p {
     } mon;
 };
 
+/* --- lists of Gs ------------------------------------------------------------------------ */
+
+/* First in, first out, linked by g.link; under whatever lock its user says. */
+struct g_list {
+    struct g *head, *tail;
+};
+
+/* g_list_join - put the chain from HEAD to TAIL behind what is in L. */
+static inline void g_list_join(struct g_list *l, struct g *head, struct g *tail)
+{
+    tail->link = NULL;
+    if (l->tail != NULL)
+        l->tail->link = head;
+    else
+        l->head = head;
+    l->tail = tail;
+}
+
+static inline void g_list_put(struct g_list *l, struct g *gp)
+{
+    g_list_join(l, gp, gp);
+}
+
+/* g_list_pop - take the first of L, which has one. */
+static inline struct g *g_list_pop(struct g_list *l)
+{
+    struct g *gp = l->head;
+    l->head = gp->link;
+    if (l->head == NULL)
+        l->tail = NULL;
+    return gp;
+}
+
 /* --- global state ------------------------------------------------------------------ */
 
 struct sched {
     struct rt_lock lock;
     /* under lock; counts are atomic hints for readers without it */
-    struct g *runq_head, *runq_tail;
-    struct g *woken_head, *woken_tail; /* woken by who has no P; looked at first [B1] */
-    uint32_t runq_size;                /* both lists */
-    uint32_t nwoken, woken_row;        /* of them woken; taken in a row */
-    struct g *stopped_head, *stopped_tail; /* wait for the world to start [W1] */
+    struct g_list runq;
+    struct g_list woken;        /* by who has no P; looked at first [B1] */
+    uint32_t runq_size;         /* both lists */
+    uint32_t nwoken, woken_row; /* of them woken; taken in a row */
+    struct g_list stopped;      /* wait for the world to start [W1] */
     struct m *midle;
     uint32_t nmidle;
     struct p *pidle;

@@ -131,36 +131,21 @@ struct g *runq_steal(struct p *pp, struct p *victim, bool next_too)
 
 void globq_put_locked(struct g *gp)
 {
-    gp->link = NULL;
-    if (sched.runq_tail != NULL)
-        sched.runq_tail->link = gp;
-    else
-        sched.runq_head = gp;
-    sched.runq_tail = gp;
+    g_list_put(&sched.runq, gp);
     st_rlx(&sched.runq_size, sched.runq_size + 1);
 }
 
 void globq_put_batch(struct g *head, struct g *tail, uint32_t n)
 {
     rt_lock(&sched.lock);
-    tail->link = NULL;
-    if (sched.runq_tail != NULL)
-        sched.runq_tail->link = head;
-    else
-        sched.runq_head = head;
-    sched.runq_tail = tail;
+    g_list_join(&sched.runq, head, tail);
     st_rlx(&sched.runq_size, sched.runq_size + n);
     rt_unlock(&sched.lock);
 }
 
 void globq_put_woken_locked(struct g *gp)
 {
-    gp->link = NULL;
-    if (sched.woken_tail != NULL)
-        sched.woken_tail->link = gp;
-    else
-        sched.woken_head = gp;
-    sched.woken_tail = gp;
+    g_list_put(&sched.woken, gp);
     st_rlx(&sched.nwoken, sched.nwoken + 1);
     st_rlx(&sched.runq_size, sched.runq_size + 1);
 }
@@ -168,14 +153,9 @@ void globq_put_woken_locked(struct g *gp)
 /* The woken first, but not for ever: the others get a turn as runnext gives one to the ring. */
 static struct g *globq_pop_locked(void)
 {
-    bool woken = sched.runq_head == NULL ||
-                 (sched.woken_head != NULL && sched.woken_row < RT_NEXT_LIMIT);
-    struct g **head = woken ? &sched.woken_head : &sched.runq_head;
-    struct g **tail = woken ? &sched.woken_tail : &sched.runq_tail;
-    struct g *gp = *head;
-    *head = gp->link;
-    if (*head == NULL)
-        *tail = NULL;
+    bool woken = sched.runq.head == NULL ||
+                 (sched.woken.head != NULL && sched.woken_row < RT_NEXT_LIMIT);
+    struct g *gp = g_list_pop(woken ? &sched.woken : &sched.runq);
     sched.woken_row = woken ? sched.woken_row + 1 : 0;
     if (woken)
         st_rlx(&sched.nwoken, sched.nwoken - 1);

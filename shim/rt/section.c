@@ -84,14 +84,8 @@ void proc_gate(struct g *gp)
                       gp->preempt_off == 0;) {
         rt_lock(&sched.lock);
         bool stay = sched.stw_owner != NULL;
-        if (stay) {
-            gp->link = NULL;
-            if (sched.stopped_tail != NULL)
-                sched.stopped_tail->link = gp;
-            else
-                sched.stopped_head = gp;
-            sched.stopped_tail = gp;
-        }
+        if (stay)
+            g_list_put(&sched.stopped, gp);
         rt_unlock(&sched.lock);
         if (stay)
             sched_switch_to_g0(gp);
@@ -103,11 +97,8 @@ void proc_world_starts(void)
     rt_lock(&sched.lock);
     st_rel(&sched.stw_owner, NULL); /* MO: release -> [W1] */
     uint32_t n = 0;
-    for (struct g *gp; (gp = sched.stopped_head) != NULL; n++) {
-        sched.stopped_head = gp->link;
-        globq_put_locked(gp);
-    }
-    sched.stopped_tail = NULL;
+    for (; sched.stopped.head != NULL; n++)
+        globq_put_locked(g_list_pop(&sched.stopped));
     rt_unlock(&sched.lock);
     for (; n > 0; n--)
         proc_wakep();
