@@ -420,6 +420,9 @@ bool trace_write_start(const char *path)
     text("[\n");
     name_process(PROCESSORS, "processors");
     name_process(THREADS, "threads");
+    flush(); /* the program may close the file before the writer's first look */
+    if (fd < 0)
+        return false;
     if (rt_native_thread(NULL, WRITER_STACK, writer, NULL) == 0) {
         add_rlx(&rt_helper_threads, 1);
         return true;
