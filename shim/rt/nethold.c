@@ -9,6 +9,8 @@
  * long (a socket that lingers), so the holder, sysmon, does without while there is one; and who
  * begins one waits for the holder's few microseconds: "users; fence; load busy" against
  * "busy; fence; load users" [W10].
+ * As soon as one is closed the program may be given its number, and it is unmarked under the same
+ * hold of the slot's lock.
  * Calls of libc's own and bare system calls know nothing of that: the file itself tells whose it
  * is.
  */
@@ -47,15 +49,12 @@ static void end_use(void)
     sub_sc(&users, 1); /* MO: release -> [W10] */
 }
 
-static void unmark(struct net_slot *s)
+static void unmark_locked(struct net_slot *s)
 {
-    rt_lock(&s->lock);
-    bool had = s->ours && s->head == NULL; /* else a duplicate for who waits */
-    if (had) {
-        st_rlx(&s->ours, false);
-        add_rlx(&net_held, -1u);
-    }
-    rt_unlock(&s->lock);
+    if (!s->ours || s->head != NULL) /* a duplicate for who waits */
+        return;
+    st_rlx(&s->ours, false);
+    add_rlx(&net_held, -1u);
 }
 
 /* FD to a high number, and mark it. */
@@ -89,11 +88,14 @@ bool net_hold(struct net_hold *h, int (*open)(int), int arg)
 bool net_release(const struct net_hold *h)
 {
     uint64_t id[2];
+    struct net_slot *s = net_slot_of(h->fd);
     if (!begin_busy())
         return false;
+    rt_lock(&s->lock); /* who is given the number, and closes it, waits: see net_own_fd */
     if (os_file_id(h->fd, id) && id[0] == h->id[0] && id[1] == h->id[1])
         os_close(h->fd);
-    unmark(net_slot_of(h->fd));
+    unmark_locked(s);
+    rt_unlock(&s->lock);
     end_busy();
     return true;
 }
@@ -106,7 +108,9 @@ void net_replace_begin(int fd)
     if (likely(s == NULL || !ld_rlx(&s->ours)))
         return;
     rt_enter(&sec);
-    unmark(s);
+    rt_lock(&s->lock);
+    unmark_locked(s);
+    rt_unlock(&s->lock);
     rt_exit(&sec);
 }
 

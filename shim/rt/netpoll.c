@@ -66,10 +66,24 @@ int netpoll_open(void)
     return err;
 }
 
+/* What is about to be closed and unmarked may have been given to the program already. */
+static bool is_marked(struct net_slot *s)
+{
+    struct rt_section sec;
+    if (likely(!ld_rlx(&s->ours)))
+        return false;
+    rt_enter(&sec);
+    rt_lock(&s->lock);
+    bool ours = s->ours;
+    rt_unlock(&s->lock);
+    rt_exit(&sec);
+    return ours;
+}
+
 bool net_own_fd(int fd)
 {
-    const struct net_slot *s = net_slot_of(fd);
-    if (s != NULL && ld_rlx(&s->ours))
+    struct net_slot *s = net_slot_of(fd);
+    if (s != NULL && is_marked(s))
         return true;
     return ld_rlx(&opened) != 0 &&
            (fd == ld_rlx(&poller.epfd) || fd == ld_rlx(&poller.break_fd) ||
