@@ -135,20 +135,30 @@ static __attribute__((noinline)) void end_slow(struct g *gp)
     rt_exit(&s);
 }
 
+/* The P is still there and nothing is to be done: to P_USER at once, with one CAS. */
+static inline bool unmark_p(struct g *gp)
+{
+    gp->in_rt = 1;
+    fence_sig(); /* from here on handlers are deferred, so gp->m cannot change */
+    struct m *mp = gp->m;
+    struct p *pp = mp->p;
+    uintptr_t e = (uintptr_t)mp | P_SYSCALL;
+    st_rlx(&gp->blocking, false);
+    bool done = pp != NULL && !tracing() &&
+                cas_acq(&pp->owner, &e, (uintptr_t)mp | P_USER); /* MO: acquire <- [P1] */
+    fence_sig();
+    gp->in_rt = 0;
+    fence_sig(); /* what a handler left meanwhile is seen */
+    return done && ld_rlx(&pp->preempt) == 0 && !ld_rlx(&gp->attention);
+}
+
 void rt_block_end(void)
 {
     struct g *gp = rt_self();
     if (gp == NULL || gp->in_rt != 0)
         return;
-    struct m *mp = gp->m;
-    struct p *pp = mp->p;
-    uintptr_t e = (uintptr_t)mp | P_SYSCALL;
-    st_rlx(&gp->blocking, false);
-    if (likely(pp != NULL && !tracing() && ld_rlx(&pp->preempt) == 0 &&
-               !ld_rlx(&gp->attention) &&
-               cas_acq(&pp->owner, &e, (uintptr_t)mp | P_USER))) /* MO: acquire <- [P1] */
-        return;
-    end_slow(gp);
+    if (unlikely(!unmark_p(gp)))
+        end_slow(gp);
 }
 
 bool rt_may_risk(struct g *gp)
