@@ -127,6 +127,15 @@ static struct m *midle_get_locked(void)
     return mp;
 }
 
+/* Every P is taken, perhaps by a G that blocks; only sysmon can tell.  It looks by itself
+ * every 10 ms unless it found no P busy, and must be told at once when hogs hold them all.
+ * MO: "queue; fence; load" [S2] */
+void proc_hurry_sysmon(void)
+{
+    if (ld_rlx(&sched.sysmon_until_ns) == RT_FOREVER || ld_rlx(&sched.hogged))
+        rt_sysmon_kick();
+}
+
 /* PP is ours, or NULL: take an idle one.  SPINNING: already counted in nmspinning. */
 static void start_m(struct p *pp, bool spinning)
 {
@@ -137,6 +146,7 @@ static void start_m(struct p *pp, bool spinning)
         rt_unlock(&sched.lock);
         if (spinning)
             sub_sc(&sched.nmspinning, 1);
+        proc_hurry_sysmon(); /* the last idle P was taken since the caller looked */
         return;
     }
     struct m *mp = midle_get_locked();
@@ -154,20 +164,11 @@ static void start_m(struct p *pp, bool spinning)
     give_p(mp, pp);
 }
 
-/* Every P is taken, perhaps by a G that blocks; only sysmon can tell.  It looks by itself
- * every 10 ms unless it found no P busy, and must be told at once when hogs hold them all.
- * MO: "queue; fence; load" [S2] */
-static void hurry_sysmon(void)
-{
-    if (ld_rlx(&sched.sysmon_until_ns) == RT_FOREVER || ld_rlx(&sched.hogged))
-        rt_sysmon_kick();
-}
-
 void proc_wakep(void)
 {
     fence_sc(); /* MO: [S1] "queue; fence; load npidle, nmspinning" */
     if (ld_rlx(&sched.npidle) == 0) {
-        hurry_sysmon();
+        proc_hurry_sysmon();
         return;
     }
     uint32_t e = 0;

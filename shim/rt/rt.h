@@ -162,6 +162,8 @@ static inline bool proc_is_surplus(const struct p *pp)
 }
 /* proc_wakep - one more M should look for work, unless one already does.      [any]  */
 void proc_wakep(void);
+/* proc_hurry_sysmon - work waits and no P is idle: sysmon is to know, if it sleeps for long.  [any] */
+void proc_hurry_sysmon(void);
 /* proc_handoff - the P is ours (owner 0): give it to an M that has work for it, or idle. */
 void proc_handoff(struct p *pp);
 /* proc_release - give up the P of MP; [g0] or [rt]. */

@@ -435,8 +435,10 @@ static bool recheck(struct m *mp)
     rt_lock(&sched.lock);
     struct p *pp = proc_idle_get_locked();
     rt_unlock(&sched.lock);
-    if (pp == NULL)
+    if (pp == NULL) {
+        proc_hurry_sysmon();
         return false;
+    }
     proc_acquire(mp, pp);
     start_spinning(mp);
     return true;
