@@ -78,8 +78,8 @@ struct m *rt_sysmon_m(void)
 void rt_landed(struct m *mp)
 {
     struct g *gp = rt_self();
-    if (gp == NULL) /* sysmon, which cannot sleep before it looks at this: */
-        st_rel(&sched.sysmon_word, 1);
+    if (gp == NULL) /* sysmon, perhaps about to sleep in the poller, after its look */
+        rt_sysmon_kick();
     else if (!rt_is_g0(gp))
         st_rlx(&gp->attention, true);
     else if (mp->curg != NULL) /* it wears the M's identity, see sync/pshared.c */
@@ -130,8 +130,11 @@ void rt_sysmon_barrier(void)
 {
     if (!rt_is_started()) /* the child of a fork: nobody else catches signals */
         return;
+    struct rt_section s;
     uint32_t number = add_ar(&sched.catch_asked, 1) + 1; /* MO: release -> [Z6] */
+    rt_enter(&s); /* a handler that waits must not come between a kick's two halves */
     rt_sysmon_kick();
+    rt_exit(&s);
     for (;;) {
         uint32_t word = ld_acq(&sched.catch_word);
         if ((int32_t)(ld_acq(&sched.catch_done) - number) >= 0) /* MO: acquire <- [Z6] */
