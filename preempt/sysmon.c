@@ -138,12 +138,24 @@ static bool work_waits(void)
     return ld_rlx(&sched.runq_size) != 0;
 }
 
+/* A P that came into use since the look: its M may not have seen yet that we sleep for long, and
+ * leave something to our next look.  MO: "until; fence; load owner" against "owner; load until",
+ * where entering the runtime is a fence [S3]. */
+static bool some_p_in_use(void)
+{
+    uint32_t np = ld_acq(&sched.npall); /* MO: acquire <- [P2] */
+    for (uint32_t i = 0; i < np; i++)
+        if (ld_rlx(&sched.allp[i]->owner) != 0)
+            return true;
+    return false;
+}
+
 /* UNTIL is promised to others; AT_MOST is our own business and promises nothing. */
 static bool sleep_until(int64_t until, int64_t at_most, int64_t now)
 {
     st_sc(&sched.sysmon_until_ns, until); /* MO: sc, [T1], and [S2] against proc_wakep */
     fence_sc();
-    if (until == RT_FOREVER && work_waits())
+    if (until == RT_FOREVER && (work_waits() || some_p_in_use()))
         until = now + TICK_NS;
     int64_t timers = timers_uncovered(now);
     if (timers < until)
