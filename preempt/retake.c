@@ -88,13 +88,21 @@ static int64_t cpu_used(struct p *pp, struct m *mp, int64_t now)
     struct sysmontick *t = &pp->mon;
     if (t->mp == mp && t->cpu_when == now) /* asked twice in one look */
         return t->cpu_used;
+    bool known = t->mp == mp && t->cpu_when != 0;
+    if (known && now - t->cpu_when < SAMPLE_NS)
+        return -1;
     int64_t cpu = os_thread_cpu_ns(mp->tid);
-    bool known = t->mp == mp && t->cpu_when != 0 && now - t->cpu_when >= SAMPLE_NS;
     t->cpu_used = known ? cpu - t->cpu_at : -1;
     t->mp = mp;
     t->cpu_when = now;
     t->cpu_at = cpu;
     return t->cpu_used;
+}
+
+/* In this run of its G. */
+static bool was_asked(const struct m *mp)
+{
+    return mp->asked.run == ld_rlx(&mp->run_since);
 }
 
 /* Ask, but only one that runs. */
@@ -107,16 +115,21 @@ static bool ask(struct p *pp, struct m *mp)
         look.took = true; /* the next look tells whether it blocks */
         return false;
     }
-    mp->asked_cpu = cpu;
+    if (!was_asked(mp)) {
+        mp->asked.run = ld_rlx(&mp->run_since);
+        mp->asked.when = look.now_ns;
+        mp->asked.cpu = cpu;
+    }
     preempt_request(mp, pp);
     return true;
 }
 
-/* MP was asked.  Could it have come? */
-static bool is_away(const struct m *mp, int64_t now)
+/* MP was asked.  Could it have come, and has not? */
+static bool declines(const struct m *mp, int64_t now)
 {
-    return now - ld_rlx(&mp->preempt_sent) < AWAY_NS &&
-           os_thread_cpu_ns(mp->tid) == mp->asked_cpu;
+    int64_t since = now - mp->asked.when;
+    bool away = since < AWAY_NS && os_thread_cpu_ns(mp->tid) == mp->asked.cpu;
+    return since >= DECLINED_NS && !away;
 }
 
 /* --- taking ------------------------------------------------------------------------------ */
@@ -167,6 +180,14 @@ static void see_within(int64_t when)
         look.next_ns = when;
 }
 
+/* A G that is in the runtime, or in and out of calls that are short, is met in its own code hardly
+ * ever.  It needs no signal: it looks whenever it leaves. */
+static void ask_at_exit(struct p *pp, const struct m *mp, int64_t turn, int64_t now)
+{
+    if (ld_rlx(&mp->curg) != NULL && ran_ns(mp, now) >= turn)
+        st_rlx(&pp->preempt, 1);
+}
+
 /* In a blocking call.  Leave the P with a call that is short, or that nobody minds. */
 static void retake_syscall(struct p *pp, struct m *mp, int64_t now)
 {
@@ -176,6 +197,8 @@ static void retake_syscall(struct p *pp, struct m *mp, int64_t now)
         t->syscalltick = tick;
         t->syscall_when = now;
         t->syscall_mp = mp;
+        if (others_wait(pp))
+            ask_at_exit(pp, mp, TICK_NS, now);
         return;
     }
     bool spare = ld_rlx(&sched.npidle) + ld_rlx(&sched.nmspinning) != 0;
@@ -302,7 +325,7 @@ static struct m *user_of(const struct p *pp)
 }
 
 /* The P whose G has run longest, for at least HOG_NS; ASKED: among those that were asked
- * DECLINED_NS ago and did not come, else among those that were not asked. */
+ * and do not come, else among those that were not asked. */
 static struct p *longest_hog(int64_t now, bool asked)
 {
     uint32_t np = ld_acq(&sched.npall); /* MO: acquire <- [P2] */
@@ -311,9 +334,7 @@ static struct p *longest_hog(int64_t now, bool asked)
     for (uint32_t i = 0; i < np; i++) {
         struct p *pp = sched.allp[i];
         struct m *mp = user_of(pp);
-        if (mp == NULL || (ld_rlx(&pp->preempt) != 0) != asked)
-            continue;
-        if (asked && (now - ld_rlx(&mp->preempt_sent) < DECLINED_NS || is_away(mp, now)))
+        if (mp == NULL || was_asked(mp) != asked || (asked && !declines(mp, now)))
             continue;
         int64_t ran = ran_ns(mp, now);
         if (ran >= longest) {
@@ -324,6 +345,18 @@ static struct p *longest_hog(int64_t now, bool asked)
     return best;
 }
 
+/* The woken wait: who is no hog in its own code, but has run for as long, gives way at its next exit. */
+static void ask_all_at_exit(int64_t now)
+{
+    uint32_t np = ld_acq(&sched.npall); /* MO: acquire <- [P2] */
+    for (uint32_t i = 0; i < np; i++) {
+        struct p *pp = sched.allp[i];
+        uintptr_t o = ld_acq(&pp->owner); /* MO: acquire <- [P1] */
+        if (o != 0 && (o & P_MODE) != P_USER)
+            ask_at_exit(pp, (struct m *)(o & ~(uintptr_t)P_MODE), HOG_NS, now);
+    }
+}
+
 /* One hog for each G that was woken and finds no P.  One that cannot be interrupted where it is
  * loses its P. */
 static void make_way(int64_t now)
@@ -332,6 +365,7 @@ static void make_way(int64_t now)
     if (n == 0 || ld_rlx(&sched.npidle) != 0)
         return;
     see_within(now + DECLINED_NS);
+    ask_all_at_exit(now);
     for (; n > 0; n--) {
         struct p *pp = longest_hog(now, false);
         struct m *mp = pp != NULL ? user_of(pp) : NULL;
@@ -373,6 +407,8 @@ static bool look_at(struct p *pp, int64_t now)
         retake_user(pp, mp, now);
         return ran_ns(mp, now) >= HOGGED_NS;
     default:
+        if (others_wait(pp))
+            ask_at_exit(pp, mp, TICK_NS, now);
         return false;
     }
 }

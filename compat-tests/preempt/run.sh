@@ -87,6 +87,7 @@ numbers_under preemptus=50
 numbers_under preemptus=50,yieldrandom=1
 
 under "" spin
+under "" short_calls 2
 under "" stuck 0.1
 under preemptus=100 stuck 0.1
 under preemptus=50 throw "$seconds"

@@ -326,9 +326,13 @@ struct m {
     uint32_t preempt_sig_ran; /* sig_ran of the G then */
     bool stray;               /* sysmon only: went on without its P, to be asked again */
     int64_t stop_cpu,
-        stop_seen;              /* stop-the-world only: CPU clock, and when it was read */
-    int64_t stray_cpu;          /* sysmon only: its CPU clock at the last look */
-    int64_t asked_cpu;          /* sysmon only: the same when it was last asked */
+        stop_seen;     /* stop-the-world only: CPU clock, and when it was read */
+    int64_t stray_cpu; /* sysmon only: its CPU clock at the last look */
+    /* sysmon only: the run in which it was asked last; when first in that, and its CPU clock then */
+    struct {
+        uint64_t run;
+        int64_t when, cpu;
+    } asked;
     struct m *stray_link;       /* sysmon only */
     struct trace_buffer *trace; /* const after publication; NULL: no trace */
 } __attribute__((aligned(64)));
