@@ -48,24 +48,26 @@ uint32_t g_next_tid(struct g *gp)
 
 void g_cold_push(struct stack_class *c, uint32_t slot)
 {
+    struct rt_section s;
     struct g_row *row = g_row_of(slot);
     st_rel(&row->state, ROW_COLD); /* MO: release -> [N1] */
-    rt_lock(&c->lock);
+    rt_lock_in(&s, &c->lock);
     row->next = c->cold;
     c->cold = slot + 1;
-    rt_unlock(&c->lock);
+    rt_unlock_in(&s, &c->lock);
 }
 
 bool g_cold_pop(struct stack_class *c, uint32_t *slot)
 {
+    struct rt_section s;
     /* A hint: without one the thread gets a new block. */
     if (likely(ld_rlx(&c->cold) == 0))
         return false;
-    rt_lock(&c->lock);
+    rt_lock_in(&s, &c->lock);
     uint32_t first = c->cold;
     if (first != 0)
         c->cold = g_row_of(first - 1)->next;
-    rt_unlock(&c->lock);
+    rt_unlock_in(&s, &c->lock);
     *slot = first - 1;
     return first != 0;
 }

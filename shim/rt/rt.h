@@ -128,6 +128,20 @@ static inline void rt_exit(struct rt_section *s)
         rt_hooks->attention(gp);
 }
 
+/* rt_lock_in, rt_unlock_in - the same as rt_lock and rt_unlock in a section of their own: a handler
+ * of the program, which may wait, must not run while others wait for L with their Ps.         [any] */
+static inline void rt_lock_in(struct rt_section *s, struct rt_lock *l)
+{
+    rt_enter(s);
+    rt_lock(l);
+}
+
+static inline void rt_unlock_in(struct rt_section *s, struct rt_lock *l)
+{
+    rt_unlock(l);
+    rt_exit(s);
+}
+
 /* proc_world_starts - let go who waits at proc_gate.  [rt] [any]
  * proc_gate - GP is about to leave the runtime: wait while somebody else has stopped the world.
  * Its M runs other Gs meanwhile.                                                 [rt] [G] */

@@ -55,13 +55,14 @@ static struct stack_class *class_lookup(size_t bytes, size_t guard, uint32_t n)
 struct stack_class *stack_class_get(size_t stack_bytes, size_t guard_bytes,
                                     size_t top_bytes)
 {
+    struct rt_section s;
     size_t bytes = stack_bytes != 0 ? class_size(stack_bytes) : 0;
     size_t guard = round_up(guard_bytes, os_page_size());
     /* MO: acquire <- [C1] release below: the row is complete */
     struct stack_class *c = class_lookup(bytes, guard, ld_acq(&nclasses));
     if (likely(c != NULL))
         return c;
-    rt_lock(&class_lock);
+    rt_lock_in(&s, &class_lock);
     c = class_lookup(bytes, guard, nclasses);
     if (c == NULL && nclasses < MAX_CLASSES) {
         c = &classes[nclasses];
@@ -70,13 +71,14 @@ struct stack_class *stack_class_get(size_t stack_bytes, size_t guard_bytes,
         c->next_chunk = FIRST_CHUNK;
         st_rel(&nclasses, nclasses + 1); /* MO: release -> [C1] */
     }
-    rt_unlock(&class_lock);
+    rt_unlock_in(&s, &class_lock);
     return c;
 }
 
 static bool note_chunk(uintptr_t lo, uintptr_t hi)
 {
-    rt_lock(&class_lock);
+    struct rt_section s;
+    rt_lock_in(&s, &class_lock);
     if (chunks == NULL)
         st_rel(&chunks, os_map(MAX_CHUNKS * sizeof *chunks)); /* MO: release -> [C2] */
     bool room = chunks != NULL && nchunks < MAX_CHUNKS;
@@ -84,7 +86,7 @@ static bool note_chunk(uintptr_t lo, uintptr_t hi)
         chunks[nchunks] = (struct chunk){lo, hi};
         st_rel(&nchunks, nchunks + 1); /* MO: release -> [C2] */
     }
-    rt_unlock(&class_lock);
+    rt_unlock_in(&s, &class_lock);
     return room;
 }
 
@@ -142,13 +144,14 @@ static void protect(char *p, size_t bytes)
 
 char *stack_block_new(struct stack_class *c)
 {
-    rt_lock(&c->lock);
+    struct rt_section s;
+    rt_lock_in(&s, &c->lock);
     char *p = NULL;
     if (c->bump != c->chunk_end || add_chunk(c)) {
         p = c->bump;
         c->bump += c->block_bytes;
     }
-    rt_unlock(&c->lock);
+    rt_unlock_in(&s, &c->lock);
     if (p != NULL && c->guard_bytes != 0 && os_guard(p, c->guard_bytes) != 0)
         protect(p, c->guard_bytes);
     return p;
@@ -173,7 +176,8 @@ void stack_block_unguard(struct stack_class *c, char *block)
 
 struct g *stack_class_pop(struct stack_class *c)
 {
-    rt_lock(&c->lock);
+    struct rt_section s;
+    rt_lock_in(&s, &c->lock);
     struct g *gp = c->free;
     if (gp != NULL) {
         c->free = gp->link;
@@ -181,18 +185,19 @@ struct g *stack_class_pop(struct stack_class *c)
         if (--c->nfree < c->low)
             c->low = c->nfree;
     }
-    rt_unlock(&c->lock);
+    rt_unlock_in(&s, &c->lock);
     return gp;
 }
 
 void stack_class_push(struct stack_class *c, struct g *gp)
 {
-    rt_lock(&c->lock);
+    struct rt_section s;
+    rt_lock_in(&s, &c->lock);
     gp->link = c->free;
     c->free = gp;
     c->nfree++;
     c->nused += gp->stack_used;
-    rt_unlock(&c->lock);
+    rt_unlock_in(&s, &c->lock);
 }
 
 struct stack_class *stack_class_at(uint32_t i)
@@ -202,11 +207,12 @@ struct stack_class *stack_class_at(uint32_t i)
 
 void stack_classes_watch(void)
 {
+    struct rt_section s;
     struct stack_class *c;
     for (uint32_t i = 0; (c = stack_class_at(i)) != NULL; i++) {
-        rt_lock(&c->lock);
+        rt_lock_in(&s, &c->lock);
         c->low = c->nfree;
-        rt_unlock(&c->lock);
+        rt_unlock_in(&s, &c->lock);
     }
 }
 
