@@ -122,8 +122,10 @@ static void renew_poller(void)
     struct os_poller fresh;
     rt_lock(&own_lock);
     int err = os_poller_open(&fresh);
-    if (err == 0)
+    if (err == 0) {
         poller = fresh; /* not closed: the old numbers are somebody else's by now */
+        xchg_ar(&break_asked, 0); /* MO: [M2]; the word for it went to nobody */
+    }
     rt_unlock(&own_lock);
     if (err != 0)
         os_yield();
