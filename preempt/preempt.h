@@ -74,6 +74,8 @@ enum preempt_verdict preempt_decide(const struct m *mp, struct g *gp, uintptr_t 
  * preempt_safe_again - it is unloaded. */
 bool preempt_unsafe_range(const void *lo, const void *hi);
 void preempt_safe_again(const void *lo);
+/* preempt_forked - in the child of fork: whoever held a lock of ours is gone. */
+void preempt_forked(void);
 /* preempt_unsafe_get - the range number I, LO = 0: it is free; false: there is no such. */
 bool preempt_unsafe_get(uint32_t i, uintptr_t *lo, uintptr_t *hi);
 

@@ -58,7 +58,8 @@ bool preempt_unsafe_range(const void *lo, const void *hi)
     bool done = false;
     if (lo == hi)
         return true;
-    rt_lock(&unsafe_lock);
+    struct rt_section s;
+    rt_lock_in(&s, &unsafe_lock);
     for (uint32_t i = 0; i < unsafe_used && !done; i++) /* each file of a module asks */
         done = unsafe[i].lo == (uintptr_t)lo;
     for (uint32_t i = 0; i < UNSAFE_MAX && !done; i++) {
@@ -70,17 +71,23 @@ bool preempt_unsafe_range(const void *lo, const void *hi)
             st_rlx(&unsafe_used, i + 1);
         done = true;
     }
-    rt_unlock(&unsafe_lock);
+    rt_unlock_in(&s, &unsafe_lock);
     return done;
 }
 
 void preempt_safe_again(const void *lo)
 {
-    rt_lock(&unsafe_lock);
+    struct rt_section s;
+    rt_lock_in(&s, &unsafe_lock);
     for (uint32_t i = 0; i < unsafe_used; i++)
         if (unsafe[i].lo == (uintptr_t)lo)
             st_rlx(&unsafe[i].lo, 0);
-    rt_unlock(&unsafe_lock);
+    rt_unlock_in(&s, &unsafe_lock);
+}
+
+void preempt_forked(void)
+{
+    unsafe_lock.word = 0;
 }
 
 bool preempt_unsafe_get(uint32_t i, uintptr_t *lo, uintptr_t *hi)

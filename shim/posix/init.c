@@ -28,6 +28,7 @@ void posix_fork_child(void)
     sys_file_forked();
     system_forked();
     bound_show_slack();
+    preempt_forked();
     rt_fork_child();
 }
 

@@ -54,12 +54,12 @@ int timers_bind(struct g *gp, bool io_owner)
         if ((ld_acq(&gp->join) & (JOIN_EXITED | JOIN_GONE)) != 0) /* [J1] */
             return 0;
         interrupt(gp);
-        sync_sleep(CLOCK_MONOTONIC, os_now_ns() + LOOK_NS);
+        sync_nap(LOOK_NS);
     }
     if (io_owner)
         st_rlx(&gp->io_owner, true);
     for (int i = 0; i < SETTLE_LOOKS && kick_preempts_under_way(mp); i++)
-        sync_sleep(CLOCK_MONOTONIC, os_now_ns() + LOOK_NS);
+        sync_nap(LOOK_NS);
     return ld_rlx(&mp->tid);
 }
 

@@ -191,6 +191,8 @@ bool sync_futex(long *ret, uint32_t *word, int op, uint32_t val,
 /* --- sleep.c --- */
 /* sync_sleep - 0, EINTR or EINVAL. */
 int sync_sleep(clockid_t clock, int64_t deadline_ns);
+/* sync_nap - for NS and no less; no cancellation point, and no signal ends it.               [G] */
+void sync_nap(int64_t ns);
 
 /* --- pshared.c: the real protocols --- */
 int pshared_mutex_lock(pthread_mutex_t *m, struct deadline d);
