@@ -21,6 +21,7 @@ static void sleep_plain(int64_t until)
 
 static void sleep_in_poller(int64_t until, int64_t now)
 {
+    netpoll_unbreak();
     st_rlx(&sched.sysmon_watches, true);
     fence_sc(); /* MO: [M3] "watches; fence; load word" */
     if (ld_rlx(&sched.sysmon_word) == 0)

@@ -17,7 +17,8 @@
 
 enum { BYTES = 4 << 20 };
 
-static const int64_t MOST_NS = 250000000; /* CPU time: some ticks of each, on each processor */
+static const int64_t MOST_NS =
+    250000000; /* CPU time: some ticks of each, on each processor */
 
 static int file;
 

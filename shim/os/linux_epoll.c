@@ -154,6 +154,12 @@ void os_poller_break(const struct os_poller *po)
     os_write(po->break_fd, &one, sizeof one);
 }
 
+void os_poller_unbreak(const struct os_poller *po)
+{
+    uint64_t sum;
+    os_read(po->break_fd, &sum, sizeof sum);
+}
+
 /* The kernel lets a long epoll timeout slip by a thousandth, up to 100 ms: end a little early,
  * the caller sleeps again. */
 static int64_t before_slack(int64_t ns)
@@ -194,8 +200,7 @@ int os_poller_wait(const struct os_poller *po, struct os_event *out, int max,
         if (ev[i].data.u64 != BREAK_DATA) {
             out[n++] = (struct os_event){ev[i].data.u64, ev[i].events};
         } else if (timeout_ns != 0) {
-            uint64_t sum;
-            os_read(po->break_fd, &sum, sizeof sum);
+            os_poller_unbreak(po);
             *broken = true;
         }
     }

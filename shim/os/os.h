@@ -130,6 +130,8 @@ void os_poller_forget(const struct os_poller *po, int fd);
 int os_poller_wait(const struct os_poller *po, struct os_event *out, int max,
                    int64_t timeout_ns, bool *broken);
 void os_poller_break(const struct os_poller *po);
+/* os_poller_unbreak - it is not wanted any more, if nobody has seen it yet. */
+void os_poller_unbreak(const struct os_poller *po);
 /* os_poller_watch - sleep until there are events to fetch, os_poller_kick, or the timeout; may
  * return early. */
 void os_poller_watch(const struct os_poller *po, int64_t timeout_ns);

@@ -410,6 +410,17 @@ void netpoll_break(void)
         os_poller_break(&poller);
 }
 
+void netpoll_unbreak(void)
+{
+    if (ld_rlx(&break_asked) == 0)
+        return;
+    os_poller_unbreak(&poller);
+    xchg_ar(&break_asked, 0); /* MO: [M2] "asked; load park" */
+    const struct m *mp = ld_acq(&sched.timer_sleeper);
+    if (mp != NULL && ld_rlx(&mp->polling) && ld_rlx(&mp->park) != 0)
+        netpoll_break(); /* it was for this one */
+}
+
 void netpoll_watch(int64_t timeout_ns)
 {
     os_poller_watch(&poller, timeout_ns);

@@ -155,6 +155,9 @@ void netpoll_now(void);
 bool netpoll_sleep(struct net_batch *b, int64_t timeout_ns);
 void netpoll_deliver(const struct net_batch *b);
 void netpoll_break(void);
+/* netpoll_unbreak - a word to break off that came when the sleeper had just left by itself stays to
+ * be read, and would end sysmon's sleep again and again: take it.                        sysmon */
+void netpoll_unbreak(void);
 /* netpoll_watch, netpoll_kick - sysmon's sleep, and its end. */
 void netpoll_watch(int64_t timeout_ns);
 void netpoll_kick(void);

@@ -228,7 +228,8 @@ void rt_park(struct g *gp, enum wait_reason why)
     gp->wait_reason = WAIT_NONE;
 }
 
-/* May the wake-up of an idle M be put off?  See the head of this file. */
+/* May the wake-up of an idle M be put off?  See the head of this file.  MO: "own the P; load until",
+ * against sysmon's "until; fence; load owner" [S3]. */
 static bool put_off_wake(struct g *self, struct p *pp)
 {
     if (self->soon >= SOON_ENOUGH && ld_rlx(&sched.sysmon_until_ns) != RT_FOREVER) {
