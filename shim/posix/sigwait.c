@@ -10,7 +10,8 @@
  * fence; load g.m" against "m is fixed; fence; look at the queue".
  *
  * sigsuspend and pause park: the mask is swapped (signal_mask_wait), which also tells the
- * catcher, and the park ends when a handler was run.
+ * catcher, and the park ends when a handler was run.  The kernel's mask may be open before: so
+ * whether one was run already is asked in the section of the park.
  */
 #include <string.h>
 #include <sys/syscall.h>
@@ -150,23 +151,30 @@ EXPORT int sigpending(sigset_t *set)
 
 /* --- for any handler ------------------------------------------------------------------------- */
 
+struct suspended {
+    struct g *gp;
+    uint32_t ran; /* gp->sig_ran before the mask opened */
+};
+
+/* In the section of the wait, where no handler runs any more. */
 static bool none_ran(void *arg)
 {
-    (void)arg;
-    return true;
+    const struct suspended *s = arg;
+    return s->gp->sig_ran == s->ran;
 }
 
 void signal_suspend(struct g *gp, uint64_t mask)
 {
+    struct suspended s = {gp, gp->sig_ran};
     struct park_op op = {.key = &gp->sig_ran,
                          .validate = none_ran,
+                         .arg = &s,
                          .deadline_ns = RT_FOREVER,
                          .reason = WAIT_SIGNAL,
                          .ended_by = PARK_BY_SIGNAL | PARK_BY_CANCEL};
-    uint32_t ran = gp->sig_ran;
     uint64_t old = signal_mask_wait(gp, mask);
     sync_cancel_point();
-    while (gp->sig_ran == ran) {
+    while (gp->sig_ran == s.ran) {
         if (park_wait(&op, NULL) == ECANCELED)
             sync_cancel_point();
     }
