@@ -159,7 +159,7 @@ struct park_waiter {
     struct g *gp;                    /* NULL: a foreign thread */
     uint32_t word;                   /* foreign: futex, 0 asleep, 1 woken */
     bool queued;                     /* under the bucket lock */
-    uint8_t ended_by;                /* PARK_BY_*; own thread before queueing, atomic */
+    uint8_t ended_by;                /* PARK_BY_*; under that too, atomic as a hint */
     uint8_t result;                  /* errno value, by whoever dequeued */
     uintptr_t tag, token;            /* of the waiter, of the waker */
     uint64_t since;                  /* TSC at the start, for eventual fairness */

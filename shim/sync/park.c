@@ -11,8 +11,9 @@
  * Taking off is what decides between wake-up, timeout and interrupt: one of them finds
  * queued set, the others find it clear.
  *
- * w->key changes only under the locks of both buckets (requeue); who has only the node reads
- * the key, locks its bucket, and looks again.
+ * w->key changes only under the locks of both buckets (requeue), or when the next wait begins, in
+ * the new one's; who has only the node reads the key, locks its bucket, and looks again, at queued
+ * first: queued, and the key is that of the bucket, so it is in there [P6].
  *
  * The table grows with the number of threads; growing takes all locks of the old table, and
  * everybody who locked a bucket checks afterwards that its table is still the one [T2].
@@ -140,7 +141,7 @@ static void insert(struct bucket *b, struct park_waiter *w, struct park_waiter *
         next->prev = w;
     else
         b->tail = w;
-    w->queued = true;
+    st_rel(&w->queued, true); /* MO: release -> [P6] in take_off: key */
 }
 
 static void unlink_waiter(struct bucket *b, struct park_waiter *w)
@@ -213,14 +214,16 @@ static void wake_up(struct park_waiter *w, bool next)
 
 /* --- ending a wait from outside -------------------------------------------------------- */
 
-/* Take W off its queue, if it still waits in the wait SEQ. */
-static bool take_off(struct park_waiter *w, uint64_t seq, int result)
+/* Take W off its queue, if it still waits in the wait SEQ, or, with BY, in one that this ends. */
+static bool take_off(struct park_waiter *w, uint64_t seq, uint8_t by, int result)
 {
     for (;;) {
         uintptr_t key = ld_rlx(&w->key);
         struct bucket *b = lock_bucket(key);
+        /* In this order: else it leaves, and queues up elsewhere, between the two. */
+        bool mine = ld_acq(&w->queued); /* MO: acquire <- [P6]: key */
         bool same = ld_rlx(&w->key) == key;
-        bool mine = same && w->queued && w->seq == seq;
+        mine = mine && same && (by != 0 ? (w->ended_by & by) != 0 : w->seq == seq);
         if (mine) {
             unlink_waiter(b, w);
             w->result = (uint8_t)result;
@@ -233,7 +236,7 @@ static bool take_off(struct park_waiter *w, uint64_t seq, int result)
 
 static void on_timeout(struct g *gp, uint64_t seq)
 {
-    if (take_off(&gp->waiter, seq, ETIMEDOUT))
+    if (take_off(&gp->waiter, seq, 0, ETIMEDOUT))
         rt_ready(gp, false);
 }
 
@@ -241,10 +244,11 @@ void park_interrupt(struct g *gp, uint8_t by)
 {
     struct park_waiter *w = &gp->waiter;
     fence_sc(); /* MO: [P5] "reason; fence; load queued" */
+    /* A hint that saves the lock: by then it may be in another wait. */
     if ((ld_rlx(&w->ended_by) & by) == 0)
         return;
     int result = by == PARK_BY_SIGNAL ? EINTR : by == PARK_BY_NEWS ? 0 : ECANCELED;
-    if (take_off(w, ld_rlx(&w->seq), result))
+    if (take_off(w, 0, by, result))
         rt_ready(gp, false);
 }
 
@@ -352,7 +356,7 @@ static void sleep_foreign(struct park_waiter *w, const struct park_op *op)
             continue;
         struct rt_section s;
         rt_enter_foreign(&s); /* a handler must not find us holding a bucket */
-        bool off = take_off(w, w->seq, -r);
+        bool off = take_off(w, w->seq, 0, -r);
         rt_exit_foreign(&s);
         if (off)
             return;
@@ -376,7 +380,7 @@ int park_wait(struct park_op *op, uintptr_t *token)
         sleep_g(s.gp, op);
     } else {
         if ((op->ended_by & PARK_BY_CANCEL) != 0 && libc_cancel_pending(w->tcb) &&
-            take_off(w, w->seq, ECANCELED))
+            take_off(w, w->seq, 0, ECANCELED))
             st_rlx(&w->word, 1);
         rt_exit_foreign(&s); /* its handlers run while it sleeps */
         sleep_foreign(w, op);

@@ -2,13 +2,14 @@
  *
  * A thread waits while a word is 0, with a timeout that may fire at any time, also late, when the
  * next wait is under way; a waker sets the word and wakes; another moves the waiter to a second
- * key, as a condition variable moves it to the mutex; that key is woken at the end.
+ * key, as a condition variable moves it to the mutex; that key is woken at the end.  Some waits can
+ * be interrupted, and somebody interrupts.
  * Shown: the waiter does not sleep on when the word is set (no lost wake-up); each wait is ended by
- * exactly one; a timer of one wait never ends another; the waiter is only taken off under the
- * lock of the bucket it is in.
+ * exactly one; a timer of one wait never ends another; an interrupt ends no wait that cannot be
+ * interrupted; the waiter is only taken off under the lock of the bucket it is in.
  * Memory is sequentially consistent here; what each order in the code is for stands there.
  *
- * broken: VALIDATE_EARLY NO_SEQ KEY_UNCHECKED TAKE_UNLOCKED
+ * broken: VALIDATE_EARLY NO_SEQ KEY_UNCHECKED TAKE_UNLOCKED BY_UNLOCKED QUEUED_LATE
  */
 #define WAITS 2
 
@@ -17,6 +18,7 @@ byte lock[2];     /* of bucket 0 and 1: who holds it */
 bool queued;
 byte key;
 byte seq;
+bool by;          /* the wait can be interrupted */
 byte ready;       /* rt_ready calls that were not consumed */
 byte timers;      /* that may fire */
 bool waiter_done, mover_done;
@@ -35,24 +37,27 @@ inline ready_it()
     atomic { assert(ready == 0); ready++ }
 }
 
-/* As take_off: the bucket of a waiter is known only once it is locked. */
-inline take_off(s, mine)
+/* As take_off: the bucket of a waiter is known only once it is locked, and queued looked at before
+ * key.  TEST is asked there, and must say the same as RIGHT. */
+inline take_off(test, right, mine)
 {
     do
     :: k = key;
         LOCK(k);
+#ifndef QUEUED_LATE
+        mine = queued;
+#endif
 #ifdef KEY_UNCHECKED
         same = true;
 #else
         same = key == k;
 #endif
-#ifdef NO_SEQ
-        mine = same && queued;
-#else
-        mine = same && queued && seq == s;
+#ifdef QUEUED_LATE
+        mine = queued;
 #endif
+        mine = mine && same && (test);
         if
-        :: mine -> assert(seq == s); unlink_it()
+        :: mine -> assert(right); unlink_it()
         :: else -> skip
         fi;
         UNLOCK(k);
@@ -69,12 +74,39 @@ proctype timer(byte s)
     bool mine, same;
     if
     :: true ->
-        take_off(s, mine);
+#ifdef NO_SEQ
+        take_off(true, seq == s, mine);
+#else
+        take_off(seq == s, seq == s, mine);
+#endif
         if
         :: mine -> ready_it()
         :: else -> skip
         fi
     :: true -> skip /* stopped in time */
+    fi
+}
+
+proctype interrupter()
+{
+    byte k;
+    bool mine, same;
+#ifdef BY_UNLOCKED
+    byte s;
+#endif
+    if
+    :: by ->
+#ifdef BY_UNLOCKED
+        s = seq;
+        take_off(seq == s, by, mine);
+#else
+        take_off(by, by, mine);
+#endif
+        if
+        :: mine -> ready_it()
+        :: else -> skip
+        fi
+    :: true -> skip
     fi
 }
 
@@ -91,7 +123,11 @@ proctype waiter()
         go = !word;
 #endif
         if
-        :: go -> key = 0; seq++; queued = true
+        :: go -> key = 0; seq++; queued = true;
+            if
+            :: by = true
+            :: by = false
+            fi
         :: else -> skip
         fi;
         UNLOCK(0);
@@ -163,6 +199,7 @@ init
         run waiter();
         run waker();
         run mover();
-        run passer_by()
+        run passer_by();
+        run interrupter()
     }
 }
