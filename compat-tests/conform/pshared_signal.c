@@ -4,6 +4,7 @@
 #include "conform.h"
 
 #include <semaphore.h>
+#include <ucontext.h>
 
 enum wait { COND, MUTEX, ROBUST, RWLOCK, BARRIER, N_WAITS };
 
@@ -184,5 +185,115 @@ TEST(signals_to_the_process)
     let_go(COND);
     for (size_t i = 0; i < COUNT_OF(t); i++)
         join(t[i]);
+    signal(SIGUSR2, SIG_DFL);
+}
+
+/* ---- whenever it comes, on whatever stack ---------------------------------------------------- */
+
+static struct meeting {
+    sem_t posted;
+    int round, over;
+} * met;
+
+static void post(int sig)
+{
+    (void)sig;
+    sem_post(&met->posted);
+}
+
+static void wait_for_post(void)
+{
+    while (sem_wait(&met->posted) != 0)
+        CHECK_EQ(errno, EINTR);
+}
+
+static void *wait_for_posts(void *arg)
+{
+    for (int i = 1; !get(&met->over); i++) {
+        set(&met->round, i);
+        wait_for_post();
+    }
+    return arg;
+}
+
+static void meet(int flags)
+{
+    struct sigaction sa = {.sa_handler = post, .sa_flags = flags};
+    met = shared_alloc(sizeof(*met));
+    CHECK_EQ(sem_init(&met->posted, 1, 0), 0);
+    CHECK_EQ(sigaction(SIGUSR1, &sa, NULL), 0);
+}
+
+/* Only the handler ends the wait: so it must run, as early or late as the signal comes. */
+static void signal_as_it_begins(bool process)
+{
+    enum { FOR_MS = 300, DELAYS = 2500, STEP = 7 };
+    int64_t until = now_ns(CLOCK_MONOTONIC) + FOR_MS * NS_PER_MS;
+    meet(SA_RESTART);
+    pthread_t t = spawn(wait_for_posts, NULL);
+    if (process)
+        mask_signal(SIG_BLOCK, SIGUSR1);
+    for (int i = 1; !met->over; i++) {
+        while (get(&met->round) < i)
+            sched_yield();
+        for (volatile int n = i * STEP % DELAYS; n > 0; n--)
+            continue;
+        set(&met->over, now_ns(CLOCK_MONOTONIC) > until);
+        CHECK_EQ(process ? kill(getpid(), SIGUSR1) : pthread_kill(t, SIGUSR1), 0);
+    }
+    join(t);
+    if (process)
+        mask_signal(SIG_UNBLOCK, SIGUSR1);
+}
+
+TEST(a_signal_as_the_wait_begins)
+{
+    signal_as_it_begins(false);
+    signal_as_it_begins(true);
+}
+
+static void wait_in_handler(int sig)
+{
+    (void)sig;
+    set(&met->round, 1);
+    wait_for_post();
+}
+
+static void *wait_on_signal_stack(void *arg)
+{
+    static char stack[1 << 17];
+    stack_t ss = {.ss_sp = stack, .ss_size = sizeof(stack)};
+    CHECK_EQ(sigaltstack(&ss, NULL), 0);
+    raise(SIGUSR2);
+    return arg;
+}
+
+static ucontext_t outside, coroutine;
+
+static void *wait_in_coroutine(void *arg)
+{
+    static char stack[1 << 17];
+    getcontext(&coroutine);
+    coroutine.uc_stack.ss_sp = stack;
+    coroutine.uc_stack.ss_size = sizeof(stack);
+    coroutine.uc_link = &outside;
+    makecontext(&coroutine, (void (*)(void))wait_in_handler, 1, 0);
+    CHECK_EQ(swapcontext(&outside, &coroutine), 0);
+    return arg;
+}
+
+TEST(a_handler_while_it_waits_on_another_stack)
+{
+    struct sigaction sa = {.sa_handler = wait_in_handler, .sa_flags = SA_ONSTACK};
+    void *(*const bodies[])(void *) = {wait_on_signal_stack, wait_in_coroutine};
+    CHECK_EQ(sigaction(SIGUSR2, &sa, NULL), 0);
+    for (size_t i = 0; i < COUNT_OF(bodies); i++) {
+        meet(SA_RESTART);
+        pthread_t t = spawn(bodies[i], NULL);
+        await_at_least(&met->round, 1);
+        settle();
+        CHECK_EQ(pthread_kill(t, SIGUSR1), 0);
+        join(t);
+    }
     signal(SIGUSR2, SIG_DFL);
 }

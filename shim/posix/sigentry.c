@@ -142,6 +142,16 @@ static void show_altstack(struct g *gp, stack_t *st, uintptr_t sp)
         *a = (struct os_altstack){0};
 }
 
+/* GP goes on waiting in libc's code, with its M's identity.  With all signals blocked. */
+static void go_on_natively(struct g *gp, void *uc)
+{
+    gp->in_rt++;
+    st_rlx(&gp->in_call, CALL_NATIVE);
+    arch_set_tp((uintptr_t)gp->m->g0.tcb);
+    fence_sc();        /* MO: [C2] "in_call; fence; load word" */
+    block_on_kick(uc); /* a cancellation that came meanwhile is for that wait */
+}
+
 /* The handler has returned, on whatever M, perhaps in a child of fork; everything is blocked. */
 static void prepare_resume(struct call *c)
 {
@@ -170,12 +180,8 @@ static void prepare_resume(struct call *c)
         signal_take_over(gp, ~gp->sigmask, false);
     signal_mask_count(gp, gp->sigmask);
     signal_kick_self(gp);
-    if (c->native) {
-        gp->in_rt++;
-        fence_sig();
-        arch_set_tp((uintptr_t)gp->m->g0.tcb);
-        block_on_kick(uc); /* a cancellation that came meanwhile is for that wait */
-    }
+    if (c->native)
+        go_on_natively(gp, uc);
 }
 
 static void run_handler(struct g *gp, struct call *c, uintptr_t frame)
@@ -303,26 +309,22 @@ static void on_user_code(struct g *gp, int sig, siginfo_t *info, void *uc, bool 
         move_and_run(gp, &c, info, uc);
 }
 
-/* The G that waits in libc's own code with the identity of its M, G0 (sync/pshared.c); NULL: this
- * is the scheduler, or a switch. */
-static struct g *waits_natively(struct g *g0, void *uc)
+/* The G that waits in libc's own code with the identity of its M, G0 (sync/pshared.c), on whatever
+ * stack; NULL: this is the scheduler, or a switch. */
+static struct g *waits_natively(struct g *g0)
 {
     struct g *gp = g0->m->curg;
-    uintptr_t sp = *arch_uc_sp(uc);
-    if (gp == NULL || gp->in_call != CALL_NATIVE || gp->in_rt != 1 ||
-        gp->lockedm != g0->m)
-        return NULL;
-    return sp >= (uintptr_t)gp->stack_lo && sp < (uintptr_t)gp->stack_hi ? gp : NULL;
+    return gp != NULL && gp->in_call == CALL_NATIVE && gp->in_rt == 1 ? gp : NULL;
 }
 
 /* For its handlers it has its own identity again, until prepare_resume. */
 static void on_native_wait(struct g *gp, int sig, siginfo_t *info, void *uc)
 {
     arch_set_tp((uintptr_t)gp->tcb);
+    st_rlx(&gp->in_call, CALL_NONE);
     gp->in_rt--;
-    on_user_code(gp, sig, info, uc, true);
-    gp->in_rt++;
-    arch_set_tp((uintptr_t)gp->m->g0.tcb);
+    on_user_code(gp, sig, info, uc, true); /* returns if no handler is to run */
+    go_on_natively(gp, uc);
 }
 
 /* In a section, on g0 or on sysmon. */
@@ -393,7 +395,7 @@ static void on_signal(int sig, siginfo_t *info, void *uc)
     }
     if (sig == SIGQUIT && rt_config.dumponquit && !kick)
         debug_want_dump();
-    struct g *native = gp != NULL && rt_is_g0(gp) ? waits_natively(gp, uc) : NULL;
+    struct g *native = gp != NULL && rt_is_g0(gp) ? waits_natively(gp) : NULL;
     if (kick && native == NULL && (gp == NULL || gp->in_rt != 0))
         return; /* the end of the section looks by itself */
     if (sysmon != NULL && !is_fault(sig, info))

@@ -17,6 +17,28 @@
  */
 #include "shim/sync/sync.h"
 
+/* The G, whose P is with others, takes its M's identity.  in_call says so, for signal handlers:
+ * from before to after.  What comes while in_rt is set and the identity is still the G's own is
+ * left for the end of the section, far away; so look, as that does.  False: look first. */
+static bool take_identity(struct g *gp)
+{
+    gp->in_rt++;
+    fence_sig();
+    st_rlx(&gp->in_call, CALL_NATIVE);
+    arch_set_tp((uintptr_t)gp->m->g0.tcb);
+    fence_sc(); /* MO: [C2] "in_call, identity; fence; load word" */
+    /* While its M's slot is emptied nobody would look. */
+    return likely(!ld_rlx(&gp->attention)) || gp->sig_landing;
+}
+
+static void drop_identity(struct g *gp)
+{
+    arch_set_tp((uintptr_t)gp->tcb);
+    st_rlx(&gp->in_call, CALL_NONE);
+    fence_sig();
+    gp->in_rt--;
+}
+
 /* Run with the identity of the M, on which the G stays meanwhile: it is in the runtime, and, with
  * BLOCKS, bound as well.  Then its P goes to others, and a handler of the program that comes
  * meanwhile runs with the G's own identity (posix/sigentry.c). */
@@ -26,16 +48,18 @@ static struct g *native_begin(bool blocks)
     struct rt_section s;
     if (gp == NULL)
         return NULL;
-    if (blocks) {
-        rt_lock_m();
-        st_rlx(&gp->in_call, CALL_NATIVE);
-        rt_block_begin(true);
-        gp->in_rt++;
-        fence_sig();
-    } else {
+    if (!blocks) {
         rt_enter(&s);
+        arch_set_tp((uintptr_t)gp->m->g0.tcb);
+        return gp;
     }
-    arch_set_tp((uintptr_t)gp->m->g0.tcb);
+    rt_lock_m();
+    rt_block_begin(true);
+    while (!take_identity(gp)) {
+        drop_identity(gp);
+        rt_block_end(); /* handlers run here */
+        rt_block_begin(true);
+    }
     return gp;
 }
 
@@ -44,14 +68,13 @@ static void native_end(struct g *gp, bool blocks)
     struct rt_section s = {.gp = gp};
     if (gp == NULL)
         return;
-    arch_set_tp((uintptr_t)gp->tcb);
-    fence_sig();
     if (blocks) {
-        gp->in_rt--;
-        st_rlx(&gp->in_call, CALL_NONE);
+        drop_identity(gp);
         rt_block_end();
         rt_unlock_m();
     } else {
+        arch_set_tp((uintptr_t)gp->tcb);
+        fence_sig();
         rt_exit(&s);
     }
 }
@@ -79,8 +102,7 @@ struct native_wait {
 static void native_body(void *arg)
 {
     struct native_wait *w = arg;
-    /* [C2] "in_call, identity; fence; load word" */
-    if (libc_cancel_pending(w->gp->tcb)) {
+    if (libc_cancel_pending(w->gp->tcb)) { /* [C2] */
         libc_cancel_request((void *)arch_tp());
         if (w->async)
             pthread_testcancel();
