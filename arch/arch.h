@@ -67,12 +67,12 @@ void arch_set_tp(uintptr_t tp);
 _Bool arch_load_u32(const uint32_t *p, uint32_t *out);
 extern const char arch_load_begin[], arch_load_fixup[];
 
-/* arch_syscall_cp - system call NR, unless (*WORD & RELEVANT) == PENDING: then, or when a
- * signal handler has moved the PC from [arch_cp_begin, arch_cp_end) to arch_cp_cancel, it is
- * not made (nor begun again) and ARCH_CP_CANCELED is the result.               [G] foreign */
+/* arch_syscall_cp - system call NR, unless (*WORD & RELEVANT) == PENDING or *OFF is not 0: then,
+ * or when a signal handler has moved the PC from [arch_cp_begin, arch_cp_end) to arch_cp_cancel,
+ * it is not made (nor begun again) and ARCH_CP_CANCELED is the result.         [G] foreign */
 enum { ARCH_CP_CANCELED = -4096 };
 long arch_syscall_cp(const uint32_t *word, uint32_t relevant, uint32_t pending, long nr,
-                     const long args[6]);
+                     const long args[6], const uint32_t *off);
 extern const char arch_cp_begin[], arch_cp_end[], arch_cp_cancel[];
 
 /* arch_uc_divert - make the interrupted context UC (a ucontext_t) go on in FN, which does not

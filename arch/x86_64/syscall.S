@@ -1,14 +1,15 @@
 /* syscall.S - x86-64: the system call of a cancellation point, and diverted contexts.
  *
  * long arch_syscall_cp(const uint32_t *word, uint32_t relevant, uint32_t pending, long nr,
- *                      const long args[6])
- *   in: rdi rsi rdx rcx r8      out: rax result, -errno, or ARCH_CP_CANCELED
+ *                      const long args[6], const uint32_t *off)
+ *   in: rdi rsi rdx rcx r8 r9   out: rax result, -errno, or ARCH_CP_CANCELED
  *   clobbers: what a call clobbers.  A leaf without frame.
  * Between arch_cp_begin and arch_cp_end (exclusive) nothing has happened yet that could be
  * lost: the call has not begun, or the kernel has put the PC back onto its instruction to
- * begin it again.  A signal handler that finds the PC there, and the cancellation pending,
- * sets it to arch_cp_cancel; so there is no window between the check and the call.  From
- * arch_cp_end on the call has had its effect, and its result must be returned.
+ * begin it again.  A signal handler that finds the PC there, and a reason not to make the call,
+ * sets it to arch_cp_cancel, one that comes earlier sets *off; so there is no window between the
+ * check and the call.  From arch_cp_end on the call has had its effect, and its result must be
+ * returned.
  * System V ABI, AMD64 supplement, A.2.1: nr rax, arguments rdi rsi rdx r10 r8 r9, the kernel
  * destroys rcx and r11.
  */
@@ -22,6 +23,8 @@ arch_syscall_cp:
         movq    %rcx, %rax
         movq    %r8, %r11
 arch_cp_begin:
+        cmpl    $0, (%r9)
+        jne     arch_cp_cancel
         andl    (%rdi), %esi
         cmpl    %edx, %esi
         je      arch_cp_cancel

@@ -7,7 +7,9 @@
  * Cancellation.  To cancel: set the word in the target's TCB, then block_kick.  To be
  *   cancelled: between the check of the word and the system call there is no window, since the
  *   kick's handler, finding the PC there, makes the call not happen (arch_cp_begin and _end;
- *   as musl).  A call that was interrupted with nothing done is restarted by the kernel from
+ *   as musl).  When it comes earlier it sets g.call_off, which is looked at there.  Both also for
+ *   the other reasons not to begin a call, see is_off.
+ *   A call that was interrupted with nothing done is restarted by the kernel from
  *   inside that range (the kick is SA_RESTART), or returns EINTR and the loop checks again; one
  *   with an effect returns it, and the cancellation stays pending, as POSIX wants.
  *   Calls that we do not wrap are libc's own cancellation points: libc marks the thread as
@@ -58,10 +60,15 @@ static long call_foreign(unsigned flags, long nr, const long *a)
 
 /* in_call is set before the word is looked at, with a fence or the CAS of rt_block_begin
  * between [C2]; a handler of the program that makes such calls itself leaves it as it was. */
-static inline long call_one(struct g *gp, unsigned flags, long nr, const long *a)
+static inline long call_one(struct g *gp, unsigned flags, uint32_t ran, long nr,
+                            const long *a)
 {
     long r;
-    uint32_t before = gp->in_call;
+    uint32_t before = gp->in_call, before_ran = gp->call_ran;
+    bool before_any = gp->call_any;
+    gp->call_off = 0;
+    gp->call_any = (flags & BLOCK_ANY) != 0;
+    gp->call_ran = ran;
     if ((flags & BLOCK_CANCEL) != 0)
         st_rlx(&gp->in_call, CALL_KERNEL);
     gp->call_nr = (int16_t)nr;
@@ -70,11 +77,15 @@ static inline long call_one(struct g *gp, unsigned flags, long nr, const long *a
         fence_sc(); /* MO: [C2] "in_call; fence; load word" */
     else
         rt_block_begin((flags & BLOCK_LONG) != 0);
+    /* From here to the call a handler on this thread sets call_off. */
+    fence_sig();
     if ((flags & BLOCK_LOOK) != 0 && signal_has_come(gp))
+        r = -EINTR;
+    else if ((flags & BLOCK_ANY) != 0 && ld_rlx(&gp->sig_ran) != ran)
         r = -EINTR;
     else if ((flags & BLOCK_CANCEL) != 0)
         r = arch_syscall_cp(libc_cancel_word(gp->tcb), libc_cancel_relevant,
-                            libc_cancel_set, nr, a);
+                            libc_cancel_set, nr, a, &gp->call_off);
     else
         r = arch_syscall6(nr, a[0], a[1], a[2], a[3], a[4], a[5]);
     if (unlikely(r == -EPIPE || r == -EFBIG))
@@ -82,16 +93,20 @@ static inline long call_one(struct g *gp, unsigned flags, long nr, const long *a
     if ((flags & BLOCK_BRIEF) == 0)
         rt_block_end();
     st_rlx(&gp->in_call, before);
+    gp->call_any = before_any;
+    gp->call_ran = before_ran;
     return r;
 }
 
-/* R came of the first call: not made, for a cancellation, or interrupted. */
+/* R came of the first call: not made, for a cancellation or another reason, or interrupted. */
 static __attribute__((noinline)) long call_again(struct g *gp, unsigned flags, long nr,
                                                  const long *a, uint32_t ran, long r)
 {
     while (r == ARCH_CP_CANCELED || r == -EINTR) {
         if (r == ARCH_CP_CANCELED) {
             block_act();
+            if ((flags & BLOCK_ANY) != 0 && ld_rlx(&gp->sig_ran) != ran)
+                return -EINTR;
         } else {
             if (ld_rlx(&gp->sig_ran) != ran)
                 return r;
@@ -100,10 +115,25 @@ static __attribute__((noinline)) long call_again(struct g *gp, unsigned flags, l
             if ((flags & BLOCK_ONCE) != 0)
                 return -ERESTART;
         }
-        ran = ld_rlx(&gp->sig_ran);
-        r = call_one(gp, flags, nr, a);
+        if ((flags & BLOCK_ANY) == 0)
+            ran = ld_rlx(&gp->sig_ran);
+        r = call_one(gp, flags, ran, nr, a);
     }
     return r;
+}
+
+static inline long call_g(struct g *gp, unsigned flags, uint32_t ran, long nr,
+                          const long *a)
+{
+    long r = call_one(gp, flags, ran, nr, a);
+    if (likely(r != ARCH_CP_CANCELED && r != -EINTR))
+        return r;
+    return call_again(gp, flags, nr, a, ran, r);
+}
+
+long block_call_since(uint32_t ran, unsigned flags, long nr, const long a[6])
+{
+    return call_g(rt_self(), flags | BLOCK_ANY, ran, nr, a);
 }
 
 long block_call(unsigned flags, long nr, long a, long b, long c, long d, long e, long f)
@@ -112,11 +142,7 @@ long block_call(unsigned flags, long nr, long a, long b, long c, long d, long e,
     struct g *gp = rt_self();
     if (unlikely(gp == NULL))
         return call_foreign(flags, nr, args);
-    uint32_t ran = ld_rlx(&gp->sig_ran);
-    long r = call_one(gp, flags, nr, args);
-    if (likely(r != ARCH_CP_CANCELED && r != -EINTR))
-        return r;
-    return call_again(gp, flags, nr, args, ran, r);
+    return call_g(gp, flags, ld_rlx(&gp->sig_ran), nr, args);
 }
 
 /* --- the kick ---------------------------------------------------------------------------- */
@@ -141,16 +167,21 @@ static bool in_call(uintptr_t pc)
     return pc >= (uintptr_t)arch_cp_begin && pc < (uintptr_t)arch_cp_end;
 }
 
-/* A call that has not begun is not to be made now: for a cancellation, or what sigwait waits for. */
-static bool is_off(const struct g *gp)
+/* A call that has not begun is not to be made now: for a cancellation, what sigwait waits for, or
+ * a handler.  Noted as well, for a call that has not got as far as arch_cp_begin. */
+static bool is_off(struct g *gp)
 {
-    return libc_cancel_pending(gp->tcb) || signal_has_come(gp);
+    bool off = libc_cancel_pending(gp->tcb) || signal_has_come(gp) ||
+               (gp->call_any && gp->sig_ran != gp->call_ran);
+    if (off)
+        gp->call_off = 1;
+    return off;
 }
 
 void block_resume(void *uc)
 {
     struct g *gp = rt_self();
-    if (gp != NULL && in_call(*arch_uc_pc(uc)) && is_off(gp))
+    if (gp != NULL && is_off(gp) && in_call(*arch_uc_pc(uc)))
         *arch_uc_pc(uc) = (uintptr_t)arch_cp_cancel;
 }
 
@@ -177,7 +208,7 @@ bool block_on_kick(void *uc)
         return on_native(gp, uc);
     if (gp == NULL || gp->in_rt != 0)
         return false;
-    if (in_call(*arch_uc_pc(uc)) && is_off(gp)) {
+    if (is_off(gp) && in_call(*arch_uc_pc(uc))) {
         *arch_uc_pc(uc) = (uintptr_t)arch_cp_cancel;
         return true;
     }

@@ -16,6 +16,7 @@ enum {
     /* It does not block, as far as the caller knows: if it does, its P is taken as from code that
      * does not say so. */
     BLOCK_BRIEF = 16,
+    BLOCK_ANY = 32, /* for block_call_since, with BLOCK_CANCEL */
 };
 
 /* block_call - system call NR in the kernel, where it may block; stops no other G.
@@ -26,6 +27,10 @@ enum {
  * that comes when the call has had its effect is left pending.
  * errno: untouched. */
 long block_call(unsigned flags, long nr, long a, long b, long c, long d, long e, long f);
+
+/* block_call_since - block_call; but any handler ends it, or lets it not begin, that has run since
+ * g.sig_ran was RAN: -EINTR.  For calls whose caller has opened the mask for them.       [G] */
+long block_call_since(uint32_t ran, unsigned flags, long nr, const long a[6]);
 
 /* block_act - act on the calling thread's cancellation, if pending and enabled.         [G] */
 void block_act(void);
@@ -40,7 +45,8 @@ void block_kick(struct g *gp);
 bool block_on_kick(void *uc);
 
 /* block_resume - the program's handler has run on this G and UC, which it interrupted, will be
- * resumed: a cancellation that came meanwhile ends a call not begun or to be begun again.
+ * resumed: a cancellation that came meanwhile, or the handler itself, ends a call not begun or to
+ * be begun again.
  * With all signals blocked.                                                          [sig] */
 void block_resume(void *uc);
 

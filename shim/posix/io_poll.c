@@ -7,7 +7,9 @@
  * handler, SA_RESTART or not (signal(7)).
  *
  * A mask given by the caller (ppoll, pselect, epoll_pwait) is the thread's for the time of the
- * call; a handler that it lets in ends the call, also before it sleeps.
+ * call; a handler that it lets in ends the call, also before it sleeps.  So what is counted from is
+ * sig_ran before the mask opened (masked.ran), and who goes to sleep compares it when no handler
+ * runs any more.
  */
 #include <poll.h>
 #include <string.h>
@@ -77,12 +79,13 @@ static struct timespec *left_until(int64_t deadline_ns, struct timespec *t)
 }
 
 /* In the kernel, until the deadline: a call that is made again has less time left. */
-static long in_kernel(long nr, long a, long b, int64_t deadline_ns)
+static long ppoll_kernel(struct pollfd *fds, nfds_t n, int64_t deadline_ns, uint32_t ran)
 {
     for (;;) {
         struct timespec t;
-        long r = BLOCK(BLOCK_CANCEL | BLOCK_ONCE, nr, a, b, left_until(deadline_ns, &t),
-                       NULL, KERNEL_SIGSET);
+        const long a[6] = {(long)fds, (long)n, (long)left_until(deadline_ns, &t), 0,
+                           KERNEL_SIGSET};
+        long r = block_call_since(ran, BLOCK_CANCEL | BLOCK_ONCE, SYS_ppoll, a);
         if (r != -ERESTART)
             return r;
     }
@@ -97,7 +100,7 @@ static long poll_now(struct pollfd *fds, nfds_t n)
     return likely(!sigfd_look(rt_self())) ? r : sigfd_poll(fds, n, r);
 }
 
-static long poll_g(struct pollfd *fds, nfds_t n, int64_t timeout_ns)
+static long poll_g(struct pollfd *fds, nfds_t n, int64_t timeout_ns, uint32_t ran)
 {
     if (unlikely(libc_cancel_pending(rt_self()->tcb)))
         block_act();
@@ -107,7 +110,7 @@ static long poll_g(struct pollfd *fds, nfds_t n, int64_t timeout_ns)
     int64_t deadline = deadline_of(timeout_ns);
     if (n <= IO_POLL_MAX) {
         do {
-            r = io_poll(fds, (unsigned)n, deadline);
+            r = io_poll(fds, (unsigned)n, deadline, ran);
             if (r == IO_CANCELED)
                 block_act();
             if (r == IO_LOOK && (r = poll_now(fds, n)) == 0)
@@ -116,7 +119,7 @@ static long poll_g(struct pollfd *fds, nfds_t n, int64_t timeout_ns)
         if (r != IO_CANNOT)
             return r;
     }
-    return in_kernel(SYS_ppoll, (long)fds, (long)n, deadline);
+    return ppoll_kernel(fds, n, deadline, ran);
 }
 
 /* As poll_g, with the result of a call, on any thread. */
@@ -140,7 +143,7 @@ static int poll_any(struct pollfd *fds, nfds_t n, const struct timespec *t,
     }
     pthread_cleanup_push(put_back, &m);
     if (put_mask(&m))
-        r = poll_g(fds, n, timeout_ns);
+        r = poll_g(fds, n, timeout_ns, m.ran);
     pthread_cleanup_pop(1);
     return (int)sys_ret(r);
 }
@@ -258,11 +261,12 @@ static bool counts(const struct sel *s, const struct pollfd *p, int k)
     return false;
 }
 
-static long select_poll(const struct sel *s, struct pollfd *p, int k, int64_t deadline)
+static long select_poll(const struct sel *s, struct pollfd *p, int k, int64_t deadline,
+                        uint32_t ran)
 {
     long r = poll_now(p, (nfds_t)k);
     while (r == 0) {
-        r = io_poll(p, (unsigned)k, deadline);
+        r = io_poll(p, (unsigned)k, deadline, ran);
         if (r == IO_CANCELED) {
             block_act();
             r = 0;
@@ -275,18 +279,20 @@ static long select_poll(const struct sel *s, struct pollfd *p, int k, int64_t de
     return r < 0 ? r : counts(s, p, k) ? from_poll(s, p, k) : IO_CANNOT;
 }
 
-static long select_kernel(const struct sel *s, int64_t deadline)
+static long select_kernel(const struct sel *s, int64_t deadline, uint32_t ran)
 {
     for (;;) {
         struct timespec t;
-        long r = BLOCK(BLOCK_CANCEL | BLOCK_ONCE, SYS_pselect6, s->n, s->in, s->out,
-                       s->ex, left_until(deadline, &t), NULL);
+        const long a[6] = {
+            s->n, (long)s->in, (long)s->out, (long)s->ex, (long)left_until(deadline, &t),
+            0};
+        long r = block_call_since(ran, BLOCK_CANCEL | BLOCK_ONCE, SYS_pselect6, a);
         if (r != -ERESTART)
             return r;
     }
 }
 
-static long select_g(const struct sel *s, int64_t timeout_ns)
+static long select_g(const struct sel *s, int64_t timeout_ns, uint32_t ran)
 {
     struct pollfd p[IO_POLL_MAX];
     const struct timespec none = {0};
@@ -299,8 +305,8 @@ static long select_g(const struct sel *s, int64_t timeout_ns)
     if (timeout_ns == 0 || s->n < 0)
         return SYS_NOW(SYS_pselect6, s->n, s->in, s->out, s->ex, &none, NULL);
     int64_t deadline = deadline_of(timeout_ns);
-    r = k < 0 ? IO_CANNOT : select_poll(s, p, k, deadline);
-    return r == IO_CANNOT ? select_kernel(s, deadline) : r;
+    r = k < 0 ? IO_CANNOT : select_poll(s, p, k, deadline, ran);
+    return r == IO_CANNOT ? select_kernel(s, deadline, ran) : r;
 }
 
 static long select_masked(const struct sel *s, int64_t timeout_ns, const sigset_t *mask)
@@ -309,7 +315,7 @@ static long select_masked(const struct sel *s, int64_t timeout_ns, const sigset_
     long r = -EINTR;
     pthread_cleanup_push(put_back, &m);
     if (put_mask(&m))
-        r = select_g(s, timeout_ns);
+        r = select_g(s, timeout_ns, m.ran);
     pthread_cleanup_pop(1);
     return r;
 }
@@ -370,19 +376,21 @@ static long try_epoll(void *arg, int fd)
     return r == 0 ? -EAGAIN : r;
 }
 
-static long epoll_kernel(int fd, const struct epoll_call *c, int64_t deadline)
+static long epoll_kernel(int fd, const struct epoll_call *c, int64_t deadline,
+                         uint32_t ran)
 {
     for (;;) {
         struct timespec t, *tp = left_until(deadline, &t);
         int64_t ms = tp == NULL ? -1 : t.tv_sec * 1000 + (t.tv_nsec + 999999) / 1000000;
-        long r = BLOCK(BLOCK_CANCEL | BLOCK_ONCE, SYS_epoll_pwait, fd, c->ev, c->max,
-                       ms > INT32_MAX ? INT32_MAX : ms, NULL, KERNEL_SIGSET);
+        const long a[6] = {fd, (long)c->ev,  c->max, ms > INT32_MAX ? INT32_MAX : ms,
+                           0,  KERNEL_SIGSET};
+        long r = block_call_since(ran, BLOCK_CANCEL | BLOCK_ONCE, SYS_epoll_pwait, a);
         if (r != -ERESTART)
             return r;
     }
 }
 
-static long epoll_g(int fd, struct epoll_call *c, int64_t timeout_ns)
+static long epoll_g(int fd, struct epoll_call *c, int64_t timeout_ns, uint32_t ran)
 {
     if (unlikely(libc_cancel_pending(rt_self()->tcb)))
         block_act();
@@ -394,11 +402,12 @@ static long epoll_g(int fd, struct epoll_call *c, int64_t timeout_ns)
                        .try = try_epoll,
                        .arg = c,
                        .deadline_ns = deadline_of(timeout_ns),
-                       .any_handler = true};
+                       .any_handler = true,
+                       .ran = ran};
     for (;;) {
         r = io_wait(&op);
         if (r == IO_CANNOT)
-            return epoll_kernel(fd, c, op.deadline_ns);
+            return epoll_kernel(fd, c, op.deadline_ns, ran);
         if (r == IO_LOOK && (r = epoll_now(fd, c)) == 0)
             continue;
         if (r != IO_CANCELED)
@@ -415,7 +424,7 @@ static int epoll_masked(int fd, struct epoll_event *ev, int max, int64_t timeout
     long r = -EINTR;
     pthread_cleanup_push(put_back, &m);
     if (put_mask(&m))
-        r = epoll_g(fd, &c, timeout_ns);
+        r = epoll_g(fd, &c, timeout_ns, m.ran);
     pthread_cleanup_pop(1);
     return (int)sys_ret(r);
 }

@@ -56,6 +56,7 @@ long sys_wait(struct sys_op *op, const size_t *progress)
         return -EAGAIN;
     op->io.ask = may_wait;
     op->io.progress = progress;
+    op->io.ran = ld_rlx(&rt_self()->sig_ran);
     for (;;) {
         long r = io_wait(&op->io);
         if (r == IO_TIMEOUT)

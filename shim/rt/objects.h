@@ -255,7 +255,11 @@ struct g {
     uintptr_t in_handler;        /* frame of its outermost handler, see rt_in_handler */
     /* handlers run on this G, all / those without SA_RESTART; own thread */
     uint32_t sig_ran, sig_eintr;
-    uint32_t in_call;   /* enum g_call: where a cancellation finds it; own thread [C2] */
+    uint32_t in_call; /* enum g_call: where a cancellation finds it; own thread [C2] */
+    /* the call of posix/block.c that it makes; own thread, its signal handler included */
+    uint32_t call_off; /* not begun yet, it is not to be made */
+    bool call_any;     /* any handler is a reason for that, since sig_ran was call_ran */
+    uint32_t call_ran;
     bool file_call;     /* counts in posix/io_wait.c; own thread */
     bool io_owner;      /* descriptors signal it (posix/io_owner.c); atomic */
     bool bind_wanted;   /* binds itself when it looks (posix/timers.c); atomic */

@@ -7,7 +7,8 @@
  * 1; lock bucket; look for a sleeper" in who wakes, "lock bucket; load fired" in who sleeps.
  *
  * The whole wait is one runtime section: handlers of the program run when the nodes, which
- * are on this stack, are off their slots.
+ * are on this stack, are off their slots.  So whether one that ends the call has run before is
+ * asked when the section has begun: one that runs later is seen by the wait.
  */
 #include "shim/sync/io.h"
 
@@ -97,6 +98,10 @@ static long wait_section(struct io_op *op)
     struct net_node n;
     long r;
     rt_enter(&s);
+    if (op->any_handler && unlikely(ld_rlx(&s.gp->sig_ran) != op->ran)) {
+        rt_exit(&s);
+        return -EINTR;
+    }
     struct net_wait w = {.gp = s.gp};
     int err = net_add(&n, &w, op->fd, op->events, true, op->seen);
     if (err == 0) {
@@ -117,7 +122,7 @@ static long wait_section(struct io_op *op)
 long io_wait(struct io_op *op)
 {
     struct g *gp = rt_self();
-    uint32_t ran = ld_rlx(&gp->sig_ran), eintr = ld_rlx(&gp->sig_eintr);
+    uint32_t eintr = ld_rlx(&gp->sig_eintr);
     if (netpoll_open() != 0)
         return IO_CANNOT;
     for (;;) {
@@ -125,7 +130,7 @@ long io_wait(struct io_op *op)
         if (r != -EINTR && r != -EAGAIN)
             return r;
         bool any = op->any_handler || (op->progress != NULL && *op->progress != 0);
-        if (ld_rlx(&gp->sig_eintr) != eintr || (any && ld_rlx(&gp->sig_ran) != ran))
+        if (ld_rlx(&gp->sig_eintr) != eintr || (any && ld_rlx(&gp->sig_ran) != op->ran))
             return -EINTR;
     }
 }
@@ -203,12 +208,11 @@ static long poll_linked(struct poll_set *p, int64_t deadline_ns)
     }
 }
 
-long io_poll(struct pollfd *fds, unsigned n, int64_t deadline_ns)
+long io_poll(struct pollfd *fds, unsigned n, int64_t deadline_ns, uint32_t ran)
 {
     struct net_node nodes[n + 1];
     struct poll_set p = {.fds = fds, .n = n, .nodes = nodes};
     struct g *gp = rt_self();
-    uint32_t ran = ld_rlx(&gp->sig_ran);
     struct rt_section s;
     long r;
     if (n > IO_POLL_MAX || netpoll_open() != 0)
@@ -218,8 +222,11 @@ long io_poll(struct pollfd *fds, unsigned n, int64_t deadline_ns)
             nodes[i].wait = NULL;
         rt_enter(&s);
         p.w = (struct net_wait){.gp = gp};
-        r = poll_linked(&p, deadline_ns);
-        remove_all(&p);
+        r = -EINTR;
+        if (likely(ld_rlx(&gp->sig_ran) == ran)) {
+            r = poll_linked(&p, deadline_ns);
+            remove_all(&p);
+        }
         rt_exit(&s);
     } while (r == -EINTR && ld_rlx(&gp->sig_ran) == ran);
     return r;

@@ -24,6 +24,7 @@ struct io_op {
     bool (*ask)(struct io_op *op, int fd);
     int64_t deadline_ns; /* CLOCK_MONOTONIC; RT_FOREVER: none */
     bool any_handler; /* EINTR after any handler, else after those without SA_RESTART */
+    uint32_t ran;     /* g.sig_ran when the call began, before it opened the mask */
     const size_t
         *progress;  /* or NULL; once it is not 0, EINTR after any handler as well */
     bool no_cancel; /* not a cancellation point */
@@ -43,9 +44,10 @@ enum {
 long io_wait(struct io_op *op);
 
 /* io_poll - poll(2) with a deadline.                                                   [G]
+ *   ran  g.sig_ran when the call began: a handler that has run since ends it
  * Returns the number ready, 0 timeout | -errno | IO_CANCELED | IO_LOOK | IO_CANNOT. */
 enum { IO_POLL_MAX = 64 }; /* nodes are on the stack */
-long io_poll(struct pollfd *fds, unsigned n, int64_t deadline_ns);
+long io_poll(struct pollfd *fds, unsigned n, int64_t deadline_ns, uint32_t ran);
 
 /* io_ready - the netpoller's upcall: wake GP if it waits.                      [g0] sysmon */
 void io_ready(struct g *gp);
