@@ -232,6 +232,7 @@ void rt_park(struct g *gp, enum wait_reason why)
  * against sysmon's "until; fence; load owner" [S3]. */
 static bool put_off_wake(struct g *self, struct p *pp)
 {
+    /* MO: relaxed, behind the fence of rt_enter: [S3] "owner; load until" against sysmon */
     if (self->soon >= SOON_ENOUGH && ld_rlx(&sched.sysmon_until_ns) != RT_FOREVER) {
         st_rlx(&pp->deferred, 1);
         if (unlikely(self->soon_doubt))
