@@ -23,6 +23,11 @@
  *   more than g.sigmask; the G's is put back as it was unless the handler changed the context's.
  * errno is untouched, as only system calls of our own are made.
  *
+ * A thread before rt_begin runs no handler, which might unwind: kicks are dropped then, for it looks
+ * there, and the rest goes to the slot, as in a section.
+ * A G that is interrupted as it empties its M's slot (land_all) looks at signals as usual in the
+ * handler, which may wait, and after a jump out of it; what it went about goes on afterwards.
+ *
  * g.in_handler is the outermost handler's frame; a handler that was left by longjmp is known by
  * the stack pointer being above it (rt_in_handler).
  *
@@ -50,6 +55,7 @@ struct call {
     int sig;
     bool pass_on; /* not a call: the signal is for another thread */
     bool native;  /* the G waits with the identity of its M */
+    bool landing; /* the G was emptying its M's slot */
     struct sigaction sa;
     siginfo_t *info;
     ucontext_t *uc;
@@ -179,6 +185,7 @@ static void prepare_resume(struct call *c)
     if (unlikely((signal_process_pending() & ~gp->sigmask) != 0))
         signal_take_over(gp, ~gp->sigmask, false);
     signal_mask_count(gp, gp->sigmask);
+    gp->sig_landing = c->landing;
     signal_kick_self(gp);
     if (c->native)
         go_on_natively(gp, uc);
@@ -192,6 +199,7 @@ static void run_handler(struct g *gp, struct call *c, uintptr_t frame)
     gp->sig_ran++;
     if ((c->sa.sa_flags & SA_RESTART) == 0)
         gp->sig_eintr++;
+    gp->sig_landing = false;
     show_altstack(gp, &c->uc->uc_stack, frame);
     st_rlx(&gp->sigmask, handler_mask(c, c->uc_mask));
     signal_kick_self(gp);
@@ -301,8 +309,11 @@ static bool pick(struct g *gp, struct call *c, siginfo_t *info)
 
 static void on_user_code(struct g *gp, int sig, siginfo_t *info, void *uc, bool native)
 {
-    struct call c = {
-        .sig = sig, .uc_mask = *mask_in(uc), .g_mask = gp->sigmask, .native = native};
+    struct call c = {.sig = sig,
+                     .uc_mask = *mask_in(uc),
+                     .g_mask = gp->sigmask,
+                     .native = native,
+                     .landing = gp->sig_landing};
     if (is_fault(sig, info))
         tell_overflow(gp, (uintptr_t)info->si_addr, uc);
     if (pick(gp, &c, info))
@@ -327,7 +338,7 @@ static void on_native_wait(struct g *gp, int sig, siginfo_t *info, void *uc)
     go_on_natively(gp, uc);
 }
 
-/* In a section, on g0 or on sysmon. */
+/* In a section, on g0 or on sysmon; or before rt_begin. */
 static void put_off(struct m *mp, int sig, siginfo_t *info, void *uc)
 {
     if (mp->sig_no != 0) {
@@ -396,13 +407,16 @@ static void on_signal(int sig, siginfo_t *info, void *uc)
     if (sig == SIGQUIT && rt_config.dumponquit && !kick)
         debug_want_dump();
     struct g *native = gp != NULL && rt_is_g0(gp) ? waits_natively(gp) : NULL;
-    if (kick && native == NULL && (gp == NULL || gp->in_rt != 0))
-        return; /* the end of the section looks by itself */
+    if (kick && native == NULL && (gp == NULL || gp->in_rt != 0 || gp->starting)) {
+        if (gp != NULL && gp->starting)
+            st_rlx(&gp->attention, true); /* rt_begin looks */
+        return;                           /* the end of the section looks by itself */
+    }
     if (sysmon != NULL && !is_fault(sig, info))
         put_off(sysmon, sig, info, uc);
     else if (gp == NULL)
         on_foreign(sig, info, uc);
-    else if (gp->in_rt == 0)
+    else if (gp->in_rt == 0 && (!gp->starting || is_fault(sig, info)))
         on_user_code(gp, sig, info, uc, false);
     else if (native != NULL)
         on_native_wait(native, sig, info, uc);

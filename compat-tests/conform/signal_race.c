@@ -1,0 +1,193 @@
+/* signal_race.c - signals that come at a bad moment: as their thread looks at others, or begins. */
+#include "conform.h"
+
+#include <semaphore.h>
+#include <setjmp.h>
+#include <sys/syscall.h>
+
+static int handled; /* atomic */
+
+static void install(int sig, void (*handler)(int))
+{
+    struct sigaction sa = {.sa_handler = handler, .sa_flags = SA_RESTART};
+
+    CHECK_EQ(sigaction(sig, &sa, NULL), 0);
+}
+
+static void note(int sig)
+{
+    (void)sig;
+    add(&handled, 1);
+}
+
+static void pause_a_little(unsigned *seed)
+{
+    for (int n = rand_r(seed) % 2000; n > 0; n--)
+        __asm__ volatile("");
+}
+
+/* How long a test tries: its moment is a short one. */
+static bool go_on(int64_t *until)
+{
+    if (*until == 0)
+        *until = now_ns(CLOCK_MONOTONIC) + NS_PER_S;
+    return now_ns(CLOCK_MONOTONIC) < *until;
+}
+
+/* Soon, without sleeping for a clock's tick; false: not within ten seconds. */
+static bool soon_at_least(const int *flag, int value)
+{
+    int64_t until = now_ns(CLOCK_MONOTONIC) + 10 * NS_PER_S;
+
+    while (get(flag) < value) {
+        if (now_ns(CLOCK_MONOTONIC) > until)
+            return false;
+        sched_yield();
+    }
+    return true;
+}
+
+/* ---- as the thread looks at its signals ---------------------------------------------------- */
+
+enum { SUSPEND = SIGUSR1, RESTART = SIGUSR2, HELD = SIGWINCH };
+
+static int suspended, stop; /* atomic */
+
+/* As garbage collectors stop the world. */
+static void suspend(int sig)
+{
+    sigset_t all;
+
+    (void)sig;
+    sigfillset(&all);
+    sigdelset(&all, RESTART);
+    add(&suspended, 1);
+    sigsuspend(&all);
+}
+
+/* It looks at its signals all the time: one that it blocks is pending. */
+static void *looks(void *arg)
+{
+    mask_signal(SIG_BLOCK, HELD);
+    while (!get(&stop))
+        raise(HELD);
+    return arg;
+}
+
+static void install_suspend(void)
+{
+    struct sigaction sa = {.sa_handler = suspend, .sa_flags = SA_RESTART};
+
+    sigfillset(&sa.sa_mask);
+    CHECK_EQ(sigaction(SUSPEND, &sa, NULL), 0);
+    install(RESTART, note);
+    install(HELD, note);
+}
+
+TEST(a_handler_waits_that_began_as_its_thread_looked_at_its_signals)
+{
+    unsigned seed = 1;
+    int64_t until = 0;
+    bool came = true;
+    int n = 0;
+    pthread_t t;
+
+    install_suspend();
+    t = spawn(looks, NULL);
+    while (go_on(&until) && came) {
+        pause_a_little(&seed);
+        pthread_kill(t, SUSPEND);
+        came = soon_at_least(&suspended, ++n);
+        pthread_kill(t, RESTART);
+    }
+    CHECK(came);
+    set(&stop, 1);
+    join(t);
+}
+
+static __thread sigjmp_buf out;
+
+static void leave(int sig)
+{
+    (void)sig;
+    add(&suspended, 1);
+    siglongjmp(out, 1);
+}
+
+/* After each jump its signals come as before. */
+static void *looks_and_leaves(void *arg)
+{
+    volatile int mine = 0;
+
+    mask_signal(SIG_BLOCK, HELD);
+    while (!get(&stop)) {
+        if (sigsetjmp(out, 1) != 0) {
+            handled = 0;
+            raise(RESTART);
+            mine += handled != 1;
+        }
+        /* Not in libc's or our own code while it holds what a jump would leave locked. */
+        for (int i = 0; i < 1000 && !get(&stop); i++)
+            raise(HELD);
+    }
+    CHECK_EQ(mine, 0);
+    return arg;
+}
+
+TEST(signals_come_after_a_jump_out_of_a_handler_that_began_as_its_thread_looked)
+{
+    unsigned seed = 1;
+    int64_t until = 0;
+    bool came = true;
+    int n = 0;
+    pthread_t t;
+
+    install(SUSPEND, leave);
+    install(RESTART, note);
+    install(HELD, note);
+    set(&suspended, 0);
+    set(&stop, 0);
+    t = spawn(looks_and_leaves, NULL);
+    sleep_ms(5);
+    while (go_on(&until) && came) {
+        pause_a_little(&seed);
+        pthread_kill(t, SUSPEND);
+        came = soon_at_least(&suspended, ++n);
+    }
+    CHECK(came);
+    set(&stop, 1);
+    join(t);
+}
+
+/* ---- as the thread begins ------------------------------------------------------------------ */
+
+static void leave_thread(int sig)
+{
+    (void)sig;
+    pthread_exit((void *)1);
+}
+
+static void *waits(void *arg)
+{
+    sem_t never;
+
+    sem_init(&never, 0, 0);
+    while (sem_wait(&never) != 0)
+        ;
+    return arg;
+}
+
+TEST(a_handler_ends_the_thread_that_has_hardly_begun)
+{
+    unsigned seed = 1;
+    int64_t until = 0;
+
+    install(SUSPEND, leave_thread);
+    while (go_on(&until)) {
+        pthread_t t = spawn(waits, NULL);
+
+        pause_a_little(&seed);
+        CHECK_EQ(pthread_kill(t, SUSPEND), 0);
+        CHECK(join(t) == (void *)1);
+    }
+}
