@@ -45,6 +45,44 @@ TEST(mask_is_per_thread)
     mask_signal(SIG_UNBLOCK, SIGTERM);
 }
 
+/* sighold and sigset are old, which is why they are used. */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+
+static int simple_calls;
+
+static void count_simple(int sig)
+{
+    (void)sig;
+    simple_calls++;
+}
+
+/* System V's way to hold a signal for a handler that is not there yet. */
+static void *sets_for_a_held_one(void *arg)
+{
+    simple_calls = 0;
+    CHECK_EQ(sighold(SIGUSR1), 0);
+    CHECK_EQ(raise(SIGUSR1), 0);
+    CHECK(sigset(SIGUSR1, count_simple) == SIG_HOLD);
+    CHECK_EQ(simple_calls, 1);
+    CHECK(!blocked(SIGUSR1));
+    CHECK(sigset(SIGUSR1, SIG_DFL) == count_simple);
+    return arg;
+}
+
+#pragma GCC diagnostic pop
+
+static void in_child(void *arg)
+{
+    sets_for_a_held_one(arg);
+    join(spawn(sets_for_a_held_one, arg));
+}
+
+TEST(sigset_has_the_handler_there_before_a_held_signal_comes)
+{
+    CHECK_CHILD_OK(start_child(in_child, NULL)); /* the default would end us */
+}
+
 static void *full_mask(void *arg)
 {
     sigset_t all, seen;

@@ -259,8 +259,9 @@ EXPORT sighandler_t sigset(int sig, sighandler_t disp)
     sigemptyset(&set);
     sigaddset(&set, sig);
     bool hold = disp == SIG_HOLD;
-    if (sigprocmask(hold ? SIG_BLOCK : SIG_UNBLOCK, &set, &was) != 0 ||
-        sigaction(sig, hold ? NULL : &sa, &old) != 0)
+    /* One that is pending is for DISP: that is there before the mask opens. */
+    if (sigaction(sig, hold ? NULL : &sa, &old) != 0 ||
+        sigprocmask(hold ? SIG_BLOCK : SIG_UNBLOCK, &set, &was) != 0)
         return SIG_ERR;
     return sigismember(&was, sig) ? SIG_HOLD : old.sa_handler;
 }
