@@ -1,4 +1,5 @@
-/* signal_race.c - signals that come at a bad moment: as their thread looks at others, or begins. */
+/* signal_race.c - signals that come at a bad moment: as their thread looks at others, begins or
+ * ends. */
 #include "conform.h"
 
 #include <semaphore.h>
@@ -190,4 +191,64 @@ TEST(a_handler_ends_the_thread_that_has_hardly_begun)
         CHECK_EQ(pthread_kill(t, SUSPEND), 0);
         CHECK(join(t) == (void *)1);
     }
+}
+
+/* ---- as the thread ends -------------------------------------------------------------------- */
+
+static __thread volatile int aimed_at; /* the thread's own number */
+static int astray;                     /* atomic */
+
+static void is_mine(int sig, siginfo_t *info, void *uc)
+{
+    (void)sig;
+    (void)uc;
+    if (info->si_value.sival_int != aimed_at)
+        add(&astray, 1);
+    add(&handled, 1);
+}
+
+struct ending {
+    int number;
+    unsigned seed;
+};
+
+#ifndef sigev_notify_thread_id
+#define sigev_notify_thread_id _sigev_un._tid
+#endif
+
+/* A timer for this thread alone, which goes on after its end. */
+static void *ends_under_a_timer(void *arg)
+{
+    struct ending *e = arg;
+    struct sigevent ev = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGRTMIN + 1};
+    struct itimerspec every = {{0, 20000}, {0, 20000}};
+    timer_t *timer = malloc(sizeof(*timer));
+
+    aimed_at = e->number;
+    ev.sigev_value.sival_int = e->number;
+    ev.sigev_notify_thread_id = (pid_t)syscall(SYS_gettid);
+    CHECK_EQ(timer_create(CLOCK_MONOTONIC, &ev, timer), 0);
+    CHECK_EQ(timer_settime(*timer, 0, &every, NULL), 0);
+    for (int n = 0; n < 20; n++)
+        pause_a_little(&e->seed);
+    return timer;
+}
+
+TEST(a_signal_for_a_thread_that_ends_is_for_nobody_else)
+{
+    struct sigaction sa = {.sa_sigaction = is_mine, .sa_flags = SA_SIGINFO | SA_RESTART};
+    struct ending e = {.seed = 1};
+    int64_t until = 0;
+
+    CHECK_EQ(sigaction(SIGRTMIN + 1, &sa, NULL), 0);
+    set(&handled, 0);
+    while (go_on(&until)) {
+        e.number++;
+        timer_t *timer = join(spawn(ends_under_a_timer, &e));
+
+        CHECK_EQ(timer_delete(*timer), 0);
+        free(timer);
+    }
+    CHECK(get(&handled) > 0);
+    CHECK_EQ(get(&astray), 0);
 }

@@ -322,8 +322,9 @@ void signal_landed(struct m *mp)
     st_rlx(&mp->sig_no, 0); /* [Z1] the next may come */
     if (gp == NULL || rt_is_g0(gp))
         gp = mp->lockedg;
-    if (gp != NULL && thread_directed(&info, gp) &&
-        signal_push(gp, sig, &info, false) == 0) {
+    if (gp != NULL && thread_directed(&info, gp)) {
+        if (signal_push(gp, sig, &info, false) != 0)
+            return; /* it ends: for nobody else */
         signal_arrived(sig);
         if (gp == rt_self())
             st_rlx(&gp->attention, true);

@@ -70,6 +70,14 @@ void rt_mask_idle(struct m *mp)
     os_sigmask(RT_SIG_SETMASK, &all, NULL);
 }
 
+void rt_mask_end(struct g *gp)
+{
+    uint64_t all = RT_SIG_ALL;
+    gp->m->sigmask = all;
+    os_sigmask(RT_SIG_SETMASK, &all, NULL);
+    rt_land(gp->m);
+}
+
 struct m *rt_sysmon_m(void)
 {
     return arch_tp() == sysmon_tp ? sysmon_m : NULL;

@@ -22,6 +22,9 @@ void rt_mask_load(struct m *mp, struct g *gp);
 void rt_masks_used(void);
 /* rt_mask_idle - MP goes to sleep: it must not be chosen for what all Gs block.        [g0] */
 void rt_mask_idle(struct m *mp);
+/* rt_mask_end - GP, bound and the caller, is about to end: what has come to it is looked at, and
+ * from here on nothing comes.                                                    [rt] [G] */
+void rt_mask_end(struct g *gp);
 /* rt_landed - MP's slot holds a signal: see that the scheduler looks there soon.      [sig] */
 void rt_landed(struct m *mp);
 /* rt_land - empty the slot if it is full.                                        [rt] [g0] */

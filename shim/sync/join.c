@@ -11,6 +11,7 @@
  * The G may still be on its stack when it is freed; whoever reuses it waits (gthread.c), and
  * the joiner of one whose stack is the program's.
  */
+#include "shim/rt/signal.h"
 #include "shim/sync/sync.h"
 
 #include <stdlib.h>
@@ -156,6 +157,9 @@ _Noreturn void join_exit(struct g *gp, void *ret)
     rt_enter(&s);
     rt_leaving(gp);
     struct m *mp = gp->m;
+    /* While GP is still itself: a signal for its kernel thread is nobody else's. */
+    if (gp->lockedm != NULL)
+        rt_mask_end(gp);
     if (gp->lockedm != NULL && libc_robust_held(mp->g0.tcb) && !mp->first)
         mp->last_g = gp;
     else
