@@ -1,5 +1,5 @@
-/* signal_race.c - signals that come at a bad moment: as their thread looks at others, begins or
- * ends. */
+/* signal_race.c - signals that come at a bad moment: as their thread looks at others, begins, ends,
+ * closes its mask, or has just stopped waiting for them. */
 #include "conform.h"
 
 #include <semaphore.h>
@@ -50,7 +50,7 @@ static bool soon_at_least(const int *flag, int value)
 
 /* ---- as the thread looks at its signals ---------------------------------------------------- */
 
-enum { SUSPEND = SIGUSR1, RESTART = SIGUSR2, HELD = SIGWINCH };
+enum { SUSPEND = SIGUSR1, RESTART = SIGUSR2, HELD = SIGWINCH, LATER = SIGHUP };
 
 static int suspended, stop; /* atomic */
 
@@ -251,4 +251,120 @@ TEST(a_signal_for_a_thread_that_ends_is_for_nobody_else)
     }
     CHECK(get(&handled) > 0);
     CHECK_EQ(get(&astray), 0);
+}
+
+/* ---- as the thread closes its mask --------------------------------------------------------- */
+
+static void *sends(void *arg)
+{
+    unsigned seed = 2;
+    int *round = arg;
+
+    mask_signal(SIG_BLOCK, LATER);
+    for (int i = 1; !get(&stop); i++) {
+        while (get(round) < i && !get(&stop))
+            sched_yield();
+        if (get(&stop))
+            break;
+        pause_a_little(&seed);
+        kill(getpid(), LATER);
+    }
+    return NULL;
+}
+
+static void *has_it_open(void *arg)
+{
+    sem_t *s = arg;
+
+    mask_signal(SIG_UNBLOCK, LATER);
+    while (sem_wait(s) != 0)
+        ;
+    return NULL;
+}
+
+TEST(a_signal_for_the_process_leaves_a_thread_that_blocks_it)
+{
+    unsigned seed = 1;
+    int64_t until = 0;
+    bool came = true;
+    int round = 0;
+    sem_t end;
+
+    install(LATER, note);
+    set(&handled, 0);
+    set(&stop, 0);
+    sem_init(&end, 0, 0);
+    pthread_t other = spawn(has_it_open, &end), sender = spawn(sends, &round);
+    while (go_on(&until) && came) {
+        mask_signal(SIG_UNBLOCK, LATER);
+        add(&round, 1);
+        pause_a_little(&seed);
+        mask_signal(SIG_BLOCK, LATER);
+        came = soon_at_least(&handled, round);
+    }
+    CHECK(came);
+    set(&stop, 1);
+    join(sender);
+    sem_post(&end);
+    join(other);
+    mask_signal(SIG_UNBLOCK, LATER);
+}
+
+/* ---- as the thread stops waiting for it ---------------------------------------------------- */
+
+static int got; /* atomic */
+
+static void *waits_on(void *arg)
+{
+    sigset_t set = set_of(LATER);
+    siginfo_t info;
+
+    while (sigwaitinfo(&set, &info) == LATER && !get(&stop))
+        add(&got, 1);
+    return arg;
+}
+
+static void *waits_briefly(void *arg)
+{
+    sigset_t set = set_of(LATER);
+    int *round = arg, seen = 0;
+    unsigned seed = 1;
+
+    while (!get(&stop)) {
+        struct timespec ts = {0, rand_r(&seed) % 60000};
+
+        if (!soon_at_least(round, seen + 1))
+            break;
+        seen = get(round);
+        if (sigtimedwait(&set, NULL, &ts) == LATER)
+            add(&got, 1);
+    }
+    return NULL;
+}
+
+TEST(a_signal_that_a_thread_no_longer_waits_for_goes_to_one_that_does)
+{
+    unsigned seed = 3;
+    int64_t until = 0;
+    bool came = true;
+    int round = 0;
+
+    install(LATER, note); /* so it is given to a thread at once */
+    mask_signal(SIG_BLOCK, LATER);
+    set(&got, 0);
+    set(&stop, 0);
+    pthread_t brief = spawn(waits_briefly, &round), longer = spawn(waits_on, NULL);
+    while (go_on(&until) && came) {
+        add(&round, 1);
+        for (int n = rand_r(&seed) % 40; n > 0; n--)
+            pause_a_little(&seed);
+        kill(getpid(), LATER);
+        came = soon_at_least(&got, round);
+    }
+    CHECK(came);
+    set(&stop, 1);
+    add(&round, 1);
+    join(brief);
+    pthread_kill(longer, LATER);
+    join(longer);
 }

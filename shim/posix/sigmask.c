@@ -161,12 +161,15 @@ static int combine(int how, uint64_t set, uint64_t *mask)
 static void set_mask(struct g *gp, uint64_t mask)
 {
     uint64_t opened = gp->sigmask & ~mask, held = opened & ld_rlx(&sched.catch_want);
+    uint64_t closed = mask & ~gp->sigmask;
     st_rlx(&gp->sigmask, mask);
     /* What all have blocked may be pending in the process.  The G takes it before the catcher
      * sees that it may: of two that take from one queue, who knows which acts first? */
     fence_sc(); /* MO: [Z5] */
     if (held != 0 || (signal_process_pending() & opened) != 0)
         signal_take_over(gp, opened, held != 0);
+    if (closed != 0)
+        signal_retarget(gp, closed);
     signal_mask_count(gp, mask);
     if (signal_due(gp) != 0)
         st_rlx(&gp->attention, true);

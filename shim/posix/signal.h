@@ -121,6 +121,9 @@ bool signal_room(int sig);
 int signal_take(struct g *gp, uint64_t set, siginfo_t *info);
 /* signal_take_for - as above; PROCESS: it was sent to the process. */
 int signal_take_for(struct g *gp, uint64_t set, siginfo_t *info, bool *process);
+/* signal_move_back - what is pending of SET on FROM, and was sent to the process, is pending on TO,
+ * the queue of what nobody took, before what came later. */
+void signal_move_back(struct g *from, struct g *to, uint64_t set);
 /* signal_any_pending - is there one, on whatever G?  A hint. */
 bool signal_any_pending(void);
 /* signal_fd_news - a signal that GP blocks is pending on it, which a signalfd may show it; NULL: in
@@ -133,6 +136,9 @@ void signal_drop(int sig);
 bool signal_dispatch(int sig, const siginfo_t *info, struct g *prefer);
 /* signal_to_process - as above; without a taker it stays pending in the process. */
 void signal_to_process(int sig, const siginfo_t *info, struct g *prefer);
+/* signal_retarget - what GP does not accept any more of SET, and was sent to the process, goes to
+ * another.  After a fence [Z5] since GP's mask, or what it waits for, changed.              [rt] */
+void signal_retarget(struct g *gp, uint64_t set);
 /* signal_accepts - would SIG, if pending on GP, be acted upon at once? */
 bool signal_accepts(const struct g *gp, int sig);
 /* signal_wanted_now - is there a G that does not block SIG, or waits for it? */

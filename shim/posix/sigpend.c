@@ -109,24 +109,24 @@ int signal_push(struct g *gp, int sig, const siginfo_t *info, bool process)
     return err;
 }
 
-/* The oldest entry of SIG, off the queue; clears its bit if there is no other. */
-static struct sig_entry *remove_locked(struct g *gp, int sig)
+/* The oldest entry of SIG, PROCESS: that was sent to the process, off the queue; or NULL.  Clears
+ * the number's bit if there is no other of it. */
+static struct sig_entry *remove_locked(struct g *gp, int sig, bool process)
 {
     struct sig_entry *prev = gp->sig_last, *e = prev->next, *found = NULL;
     struct sig_entry *last = prev;
     bool more = false;
     for (bool end = false; !end; e = prev->next) {
         end = e == last;
-        if (e->info.si_signo != sig) {
-            prev = e;
-        } else if (found == NULL) {
+        bool same = e->info.si_signo == sig;
+        if (found == NULL && same && (e->process || !process)) {
             found = e;
             prev->next = e->next;
             if (end)
                 gp->sig_last = prev != e ? prev : NULL;
         } else {
-            more = true;
-            break;
+            more = more || same;
+            prev = e;
         }
     }
     if (!more)
@@ -144,7 +144,7 @@ int signal_take_for(struct g *gp, uint64_t set, siginfo_t *info, bool *process)
     set &= gp->sigpend;
     if (set != 0) {
         sig = __builtin_ctzll(set) + 1;
-        e = remove_locked(gp, sig);
+        e = remove_locked(gp, sig, false);
     }
     rt_unlock(&gp->sig_lock);
     if (e != NULL) {
@@ -153,6 +153,44 @@ int signal_take_for(struct g *gp, uint64_t set, siginfo_t *info, bool *process)
         entry_free(e);
     }
     return sig;
+}
+
+/* E goes behind AFTER; NULL: before all others. */
+static void insert_locked(struct g *gp, struct sig_entry *e, struct sig_entry *after)
+{
+    struct sig_entry *last = gp->sig_last;
+    if (after == last) { /* or there is none */
+        append_locked(gp, e);
+        return;
+    }
+    after = after != NULL ? after : last;
+    e->next = after->next;
+    after->next = e;
+    st_rlx(&gp->sigpend, gp->sigpend | signal_bit(e->info.si_signo));
+}
+
+static void move_number_locked(struct g *from, struct g *to, int sig)
+{
+    struct sig_entry *e, *after = NULL;
+    while ((from->sigpend & signal_bit(sig)) != 0 &&
+           (e = remove_locked(from, sig, true)) != NULL) {
+        if (sig < SIGNAL_FIRST_RT && (to->sigpend & signal_bit(sig)) != 0) {
+            entry_free(e);
+        } else {
+            insert_locked(to, e, after);
+            after = e;
+        }
+    }
+}
+
+void signal_move_back(struct g *from, struct g *to, uint64_t set)
+{
+    rt_lock(&from->sig_lock);
+    rt_lock(&to->sig_lock);
+    for (set &= from->sigpend; set != 0; set &= set - 1)
+        move_number_locked(from, to, __builtin_ctzll(set) + 1);
+    rt_unlock(&to->sig_lock);
+    rt_unlock(&from->sig_lock);
 }
 
 int signal_take(struct g *gp, uint64_t set, siginfo_t *info)

@@ -20,6 +20,10 @@
  * Linux: programs rely on their main thread's sleep being interrupted.  Except that timers of
  * CPU time hit the thread that runs.  Then the thread where it arrived, then any.
  *
+ * A signal leaves the G to which it was given, if that blocks it, or waits for it no more, before
+ * it has looked: "put in; fence; does it take it?" [Z5] "it does not; fence; look into the queue";
+ * either finds it and looks for another, as Linux's retarget_shared_pending does.
+ *
  * What nobody takes stays in the queue of `unclaimed`, which is no G: whoever opens its mask, or
  * waits in sigwait, looks there first and then in the kernel, where what came later is.
  * "Put in; fence; look for a taker" [Z5] "open the mask; fence; look into the queue".
@@ -174,6 +178,9 @@ static bool give(struct g *gp, int sig, const siginfo_t *info)
         make_look(gp, sig);
     else
         st_rlx(&gp->attention, true);
+    fence_sc(); /* MO: [Z5] "put in; fence; does it still take it?" */
+    if (unlikely(!signal_accepts(gp, sig)))
+        signal_retarget(gp, signal_bit(sig));
     return true;
 }
 
@@ -208,18 +215,36 @@ bool signal_dispatch(int sig, const siginfo_t *info, struct g *prefer)
     return false;
 }
 
+/* SIG has been left to whoever takes it: perhaps somebody does by now. */
+static void look_for_takers(int sig, struct g *prefer)
+{
+    siginfo_t info;
+    fence_sc(); /* MO: [Z5] */
+    while (signal_wanted_now(sig) && signal_take(&unclaimed, signal_bit(sig), &info) != 0)
+        if (!signal_dispatch(sig, &info, prefer))
+            signal_push(&unclaimed, sig, &info, true);
+}
+
 void signal_to_process(int sig, const siginfo_t *info, struct g *prefer)
 {
-    siginfo_t next;
     uint64_t bit = signal_bit(sig);
     if ((ld_rlx(&unclaimed.sigpend) & bit) == 0 && signal_dispatch(sig, info, prefer))
         return;
     signal_push(&unclaimed, sig, info, true);
     signal_fd_news(NULL);
-    fence_sc(); /* MO: [Z5] */
-    while (signal_wanted_now(sig) && signal_take(&unclaimed, bit, &next) != 0)
-        if (!signal_dispatch(sig, &next, prefer))
-            signal_push(&unclaimed, sig, &next, true);
+    look_for_takers(sig, prefer);
+}
+
+void signal_retarget(struct g *gp, uint64_t set)
+{
+    set &= ld_rlx(&gp->sigmask) & ~ld_rlx(&gp->sig_wait);
+    set &= ld_rlx(&gp->sigpend);
+    if (likely(set == 0))
+        return;
+    signal_move_back(gp, &unclaimed, set);
+    signal_fd_news(NULL);
+    for (; set != 0; set &= set - 1)
+        look_for_takers(__builtin_ctzll(set) + 1, NULL);
 }
 
 uint64_t signal_process_pending(void)

@@ -47,6 +47,19 @@ static int begin_wait(struct g *gp, uint64_t set, siginfo_t *info)
     return sig;
 }
 
+/* What was sent to the process meanwhile, for us, is for another that waits. */
+static void end_wait(struct g *gp, uint64_t set)
+{
+    struct rt_section s;
+    st_rlx(&gp->sig_wait, 0);
+    fence_sc(); /* MO: [Z5] */
+    if (likely((ld_rlx(&gp->sigpend) & set) == 0))
+        return;
+    rt_enter(&s);
+    signal_retarget(gp, set);
+    rt_exit(&s);
+}
+
 static long in_kernel(const uint64_t *set, siginfo_t *info, int64_t deadline_ns)
 {
     struct timespec left, *tp = NULL;
@@ -73,7 +86,7 @@ static long wait_for(struct g *gp, uint64_t set, siginfo_t *info, int64_t deadli
         if (r == 0)
             r = in_kernel(&set, info, deadline_ns);
     } while (r == -ERESTART || (r > 0 && kick_came(gp->m, info)));
-    st_rlx(&gp->sig_wait, 0);
+    end_wait(gp, set);
     return r;
 }
 
