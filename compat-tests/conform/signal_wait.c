@@ -2,6 +2,7 @@
 #include "conform.h"
 
 #include <semaphore.h>
+#include <sys/resource.h>
 
 static __thread volatile int calls;
 static int handled;
@@ -325,4 +326,71 @@ TEST(many_suspended)
     for (size_t i = 0; i < COUNT_OF(t); i++)
         join(t[i]);
     mask_signal(SIG_UNBLOCK, SIGUSR2);
+}
+
+/* ---- more than may be pending -------------------------------------------------------------- */
+
+enum { QUEUED = 3 };
+
+static int queued_came;
+
+static void count_queued(int sig)
+{
+    (void)sig;
+    queued_came++;
+}
+
+static void *waits_for_a_queued(void *arg)
+{
+    sigset_t set = set_of(SIGRTMIN + QUEUED);
+    siginfo_t info;
+
+    CHECK_EQ(sigwaitinfo(&set, &info), SIGRTMIN + QUEUED);
+    CHECK_EQ(info.si_value.sival_int, 2);
+    return arg;
+}
+
+static int queue_one(int value)
+{
+    return sigqueue(getpid(), SIGRTMIN + QUEUED, (union sigval){.sival_int = value});
+}
+
+static struct rlimit room;
+
+static void allow(rlim_t n)
+{
+    struct rlimit r = {n, room.rlim_max};
+
+    CHECK_EQ(setrlimit(RLIMIT_SIGPENDING, &r), 0);
+}
+
+/* Blocked by all; handled and open; waited for. */
+static void no_room(bool handler)
+{
+    struct sigaction sa = {.sa_handler = handler ? count_queued : SIG_DFL};
+
+    CHECK_EQ(sigaction(SIGRTMIN + QUEUED, &sa, NULL), 0);
+    mask_signal(SIG_BLOCK, SIGRTMIN + QUEUED);
+    pthread_t t = spawn(waits_for_a_queued, NULL);
+    settle();
+    allow(0);
+    CHECK_ERR(queue_one(1), EAGAIN);
+    allow(room.rlim_cur);
+    CHECK_EQ(queue_one(2), 0);
+    join(t);
+    allow(0);
+    CHECK_ERR(queue_one(3), EAGAIN);
+    if (handler) {
+        mask_signal(SIG_UNBLOCK, SIGRTMIN + QUEUED);
+        CHECK_ERR(queue_one(4), EAGAIN);
+        CHECK_EQ(queued_came, 0);
+    }
+    allow(room.rlim_cur);
+}
+
+TEST(sigqueue_says_that_no_more_may_be_pending)
+{
+    CHECK_EQ(getrlimit(RLIMIT_SIGPENDING, &room), 0);
+    no_room(false);
+    no_room(true);
 }

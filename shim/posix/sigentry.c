@@ -360,7 +360,7 @@ static void on_foreign(int sig, siginfo_t *info, void *uc)
     struct call c = {.sig = sig, .info = info, .uc = uc};
     bool process = !is_fault(sig, info) && info->si_code != SI_TKILL;
     if (process && rt_is_started() && signal_main_first(NULL, sig) &&
-        signal_dispatch(sig, info, NULL))
+        signal_dispatch(sig, info, NULL) == 0)
         return;
     c.sa = signal_wanted(sig);
     if (c.sa.sa_handler == SIG_DFL || c.sa.sa_handler == SIG_IGN) {

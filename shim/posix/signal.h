@@ -115,8 +115,6 @@ void signal_default(int sig);
 /* signal_push - make SIG pending on GP.  PROCESS: any G may have it.
  * Returns 0, ESRCH (it ends) or EAGAIN (no memory). */
 int signal_push(struct g *gp, int sig, const siginfo_t *info, bool process);
-/* signal_room - may one more SIG be pending? */
-bool signal_room(int sig);
 /* signal_take - the lowest of SET that is pending on GP: its number, 0: none. */
 int signal_take(struct g *gp, uint64_t set, siginfo_t *info);
 /* signal_take_for - as above; PROCESS: it was sent to the process. */
@@ -132,10 +130,10 @@ void signal_fd_news(struct g *gp);
 /* signal_drop - throw away what is pending of SIG, on every G. */
 void signal_drop(int sig);
 /* signal_dispatch - SIG was sent to the process: give it to a G that does not block it.
- * Returns false when there is none.                                             [rt] foreign */
-bool signal_dispatch(int sig, const siginfo_t *info, struct g *prefer);
-/* signal_to_process - as above; without a taker it stays pending in the process. */
-void signal_to_process(int sig, const siginfo_t *info, struct g *prefer);
+ * Returns 0, ESRCH (there is none) or EAGAIN (as signal_push).                   [rt] foreign */
+int signal_dispatch(int sig, const siginfo_t *info, struct g *prefer);
+/* signal_to_process - as above; without a taker it stays pending in the process.  0 or EAGAIN. */
+int signal_to_process(int sig, const siginfo_t *info, struct g *prefer);
 /* signal_retarget - what GP does not accept any more of SET, and was sent to the process, goes to
  * another.  After a fence [Z5] since GP's mask, or what it waits for, changed.              [rt] */
 void signal_retarget(struct g *gp, uint64_t set);

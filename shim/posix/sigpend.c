@@ -45,11 +45,6 @@ static size_t limit_of(int sig)
     return r.rlim_cur;
 }
 
-bool signal_room(int sig)
-{
-    return ld_rlx(&pool.used) < limit_of(sig);
-}
-
 /* ALWAYS: beyond the limit as well. */
 static struct sig_entry *entry_new(int sig, bool always)
 {

@@ -167,12 +167,15 @@ static bool of_cpu_time(int sig)
     return sig == SIGPROF || sig == SIGVTALRM;
 }
 
-static bool give(struct g *gp, int sig, const siginfo_t *info)
+/* 0, ESRCH: it does not take it, or EAGAIN. */
+static int give(struct g *gp, int sig, const siginfo_t *info)
 {
     struct g *self = rt_self();
-    if (!ld_rlx(&gp->sig_open) || !signal_accepts(gp, sig) ||
-        signal_push(gp, sig, info, true) == ESRCH)
-        return false;
+    if (!ld_rlx(&gp->sig_open) || !signal_accepts(gp, sig))
+        return ESRCH;
+    int err = signal_push(gp, sig, info, true);
+    if (err != 0)
+        return err;
     signal_arrived(sig); /* before it can run: it is counted once, and in time */
     if (gp != self)
         make_look(gp, sig);
@@ -181,7 +184,7 @@ static bool give(struct g *gp, int sig, const siginfo_t *info)
     fence_sc(); /* MO: [Z5] "put in; fence; does it still take it?" */
     if (unlikely(!signal_accepts(gp, sig)))
         signal_retarget(gp, signal_bit(sig));
-    return true;
+    return 0;
 }
 
 bool signal_main_first(struct g *gp, int sig)
@@ -199,20 +202,17 @@ bool signal_wanted_now(int sig)
     return false;
 }
 
-bool signal_dispatch(int sig, const siginfo_t *info, struct g *prefer)
+int signal_dispatch(int sig, const siginfo_t *info, struct g *prefer)
 {
     struct g *main_gp = rt_main_g();
-    if (prefer != NULL && (of_cpu_time(sig) || main_gp == NULL) &&
-        give(prefer, sig, info))
-        return true;
-    if (main_gp != NULL && give(main_gp, sig, info))
-        return true;
-    if (prefer != NULL && give(prefer, sig, info))
-        return true;
-    for (struct g *gp = g_first(); gp != NULL; gp = g_next(gp))
-        if (give(gp, sig, info))
-            return true;
-    return false;
+    struct g *first = of_cpu_time(sig) ? prefer : main_gp;
+    struct g *second = of_cpu_time(sig) ? main_gp : prefer;
+    int err = first != NULL ? give(first, sig, info) : ESRCH;
+    if (err == ESRCH && second != NULL)
+        err = give(second, sig, info);
+    for (struct g *gp = g_first(); err == ESRCH && gp != NULL; gp = g_next(gp))
+        err = give(gp, sig, info);
+    return err;
 }
 
 /* SIG has been left to whoever takes it: perhaps somebody does by now. */
@@ -221,18 +221,21 @@ static void look_for_takers(int sig, struct g *prefer)
     siginfo_t info;
     fence_sc(); /* MO: [Z5] */
     while (signal_wanted_now(sig) && signal_take(&unclaimed, signal_bit(sig), &info) != 0)
-        if (!signal_dispatch(sig, &info, prefer))
+        if (signal_dispatch(sig, &info, prefer) != 0)
             signal_push(&unclaimed, sig, &info, true);
 }
 
-void signal_to_process(int sig, const siginfo_t *info, struct g *prefer)
+int signal_to_process(int sig, const siginfo_t *info, struct g *prefer)
 {
-    uint64_t bit = signal_bit(sig);
-    if ((ld_rlx(&unclaimed.sigpend) & bit) == 0 && signal_dispatch(sig, info, prefer))
-        return;
-    signal_push(&unclaimed, sig, info, true);
+    int err = ESRCH;
+    if ((ld_rlx(&unclaimed.sigpend) & signal_bit(sig)) == 0)
+        err = signal_dispatch(sig, info, prefer);
+    if (err != ESRCH)
+        return err;
+    err = signal_push(&unclaimed, sig, info, true);
     signal_fd_news(NULL);
     look_for_takers(sig, prefer);
+    return err;
 }
 
 void signal_retarget(struct g *gp, uint64_t set)

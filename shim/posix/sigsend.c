@@ -107,22 +107,20 @@ static long to_tid(long tgid, long tid, int sig, const siginfo_t *info)
 
 /* --- to the process --------------------------------------------------------------------------- */
 
-/* False: it is for the kernel. */
-static bool to_own_process(int sig, const siginfo_t *info)
+/* 0, EAGAIN, or ESRCH: it is for the kernel. */
+static int to_own_process(int sig, const siginfo_t *info)
 {
     struct rt_section s;
     if (!rt_is_started())
-        return false;
+        return ESRCH;
     rt_enter(&s);
-    bool given = signal_handled(sig) && signal_dispatch(sig, info, s.gp);
-    if (!given && !ld_rlx(&sigfd_used) && !signal_wanted_now(sig)) {
-        signal_to_process(sig, info, s.gp);
-        given = true;
-    }
+    int err = signal_handled(sig) ? signal_dispatch(sig, info, s.gp) : ESRCH;
+    if (err == ESRCH && !ld_rlx(&sigfd_used) && !signal_wanted_now(sig))
+        err = signal_to_process(sig, info, s.gp);
     rt_exit(&s); /* here its handler runs, if it is for us */
-    if (!given)
+    if (err == ESRCH)
         signal_mask_sync();
-    return given;
+    return err;
 }
 
 /* Signals that were sent to the process and have found their G, by number; futexes. */
@@ -180,19 +178,18 @@ static long do_kill(long pid, int sig)
         return to_group(gp, pid, sig);
     if (pid == os_getpid() && signal_valid(sig)) {
         siginfo_t info = info_of(sig, SI_USER, (union sigval){0});
-        if (to_own_process(sig, &info))
-            return 0;
+        int err = to_own_process(sig, &info);
+        if (err != ESRCH)
+            return -err;
     }
     return kernel_kill(pid, sig);
 }
 
 static long do_queue(long pid, int sig, const siginfo_t *info)
 {
-    if (pid == os_getpid() && signal_valid(sig) && info->si_code != SI_USER &&
-        rt_is_started() && signal_handled(sig) && !signal_room(sig))
-        return -EAGAIN;
-    if (pid == os_getpid() && signal_valid(sig) && to_own_process(sig, info))
-        return 0;
+    int err = pid == os_getpid() && signal_valid(sig) ? to_own_process(sig, info) : ESRCH;
+    if (err != ESRCH)
+        return -err;
     return arch_syscall6(SYS_rt_sigqueueinfo, pid, sig, (long)info, 0, 0, 0);
 }
 
