@@ -394,3 +394,19 @@ TEST(sigqueue_says_that_no_more_may_be_pending)
     no_room(false);
     no_room(true);
 }
+
+TEST(what_is_pending_stays_so_when_less_may_be)
+{
+    struct sigaction sa = {.sa_handler = count_queued};
+
+    CHECK_EQ(getrlimit(RLIMIT_SIGPENDING, &room), 0);
+    CHECK_EQ(sigaction(SIGRTMIN + QUEUED, &sa, NULL), 0);
+    queued_came = 0;
+    mask_signal(SIG_BLOCK, SIGRTMIN + QUEUED);
+    for (int i = 0; i < 3; i++)
+        CHECK_EQ(queue_one(i), 0);
+    allow(0);
+    mask_signal(SIG_UNBLOCK, SIGRTMIN + QUEUED);
+    CHECK_EQ(queued_came, 3);
+    allow(room.rlim_cur);
+}

@@ -119,9 +119,10 @@ int signal_push(struct g *gp, int sig, const siginfo_t *info, bool process);
 int signal_take(struct g *gp, uint64_t set, siginfo_t *info);
 /* signal_take_for - as above; PROCESS: it was sent to the process. */
 int signal_take_for(struct g *gp, uint64_t set, siginfo_t *info, bool *process);
-/* signal_move_back - what is pending of SET on FROM, and was sent to the process, is pending on TO,
- * the queue of what nobody took, before what came later. */
-void signal_move_back(struct g *from, struct g *to, uint64_t set);
+/* signal_move - what is pending of SET in REST, the queue of what nobody took, is pending on GP, if
+ * that lives; with BACK what GP has of it, and was sent to the process, in REST, before what came
+ * later.  No limit counts: it was pending before. */
+void signal_move(struct g *gp, struct g *rest, uint64_t set, bool back);
 /* signal_any_pending - is there one, on whatever G?  A hint. */
 bool signal_any_pending(void);
 /* signal_fd_news - a signal that GP blocks is pending on it, which a signalfd may show it; NULL: in

@@ -164,9 +164,9 @@ static void insert_locked(struct g *gp, struct sig_entry *e, struct sig_entry *a
     st_rlx(&gp->sigpend, gp->sigpend | signal_bit(e->info.si_signo));
 }
 
-static void move_number_locked(struct g *from, struct g *to, int sig)
+static void move_number_locked(struct g *from, struct g *to, int sig, bool first)
 {
-    struct sig_entry *e, *after = NULL;
+    struct sig_entry *e, *after = first ? NULL : to->sig_last;
     while ((from->sigpend & signal_bit(sig)) != 0 &&
            (e = remove_locked(from, sig, true)) != NULL) {
         if (sig < SIGNAL_FIRST_RT && (to->sigpend & signal_bit(sig)) != 0) {
@@ -178,14 +178,16 @@ static void move_number_locked(struct g *from, struct g *to, int sig)
     }
 }
 
-void signal_move_back(struct g *from, struct g *to, uint64_t set)
+void signal_move(struct g *gp, struct g *rest, uint64_t set, bool back)
 {
-    rt_lock(&from->sig_lock);
-    rt_lock(&to->sig_lock);
-    for (set &= from->sigpend; set != 0; set &= set - 1)
-        move_number_locked(from, to, __builtin_ctzll(set) + 1);
-    rt_unlock(&to->sig_lock);
-    rt_unlock(&from->sig_lock);
+    struct g *from = back ? gp : rest, *to = back ? rest : gp;
+    rt_lock(&gp->sig_lock);
+    rt_lock(&rest->sig_lock);
+    set &= to->sig_open ? from->sigpend : 0;
+    for (; set != 0; set &= set - 1)
+        move_number_locked(from, to, __builtin_ctzll(set) + 1, back);
+    rt_unlock(&rest->sig_lock);
+    rt_unlock(&gp->sig_lock);
 }
 
 int signal_take(struct g *gp, uint64_t set, siginfo_t *info)

@@ -244,7 +244,7 @@ void signal_retarget(struct g *gp, uint64_t set)
     set &= ld_rlx(&gp->sigpend);
     if (likely(set == 0))
         return;
-    signal_move_back(gp, &unclaimed, set);
+    signal_move(gp, &unclaimed, set, true);
     signal_fd_news(NULL);
     for (; set != 0; set &= set - 1)
         look_for_takers(__builtin_ctzll(set) + 1, NULL);
@@ -274,10 +274,8 @@ static void take_from_kernel(struct g *gp, struct g *taker, uint64_t set)
 
 void signal_take_over(struct g *gp, uint64_t set, bool kernel)
 {
-    siginfo_t info;
-    int sig;
-    while ((sig = signal_take(&unclaimed, set, &info)) > 0)
-        signal_push(gp, sig, &info, true);
+    if ((ld_rlx(&unclaimed.sigpend) & set) != 0)
+        signal_move(gp, &unclaimed, set, false);
     if (kernel)
         take_from_kernel(gp, gp, set);
 }
