@@ -2,6 +2,9 @@
  * asks whether a thread exists. */
 #include "conform.h"
 
+#include <setjmp.h>
+#include <ucontext.h>
+
 static bool blocked(int sig)
 {
     sigset_t set;
@@ -162,4 +165,103 @@ TEST(raise_in_a_thread)
     raise_here(NULL);
     CHECK_EQ(handled, 60);
     CHECK_EQ(sigaction(SIGUSR1, &old, NULL), 0);
+}
+
+/* ---- blocking a signal that somebody may be using ------------------------------------------ */
+
+static __thread volatile int urgent, shown;
+static __thread sigjmp_buf away;
+
+static void on_urgent(int sig)
+{
+    (void)sig;
+    urgent++;
+}
+
+static void looks_and_raises(int sig)
+{
+    (void)sig;
+    shown = blocked(SIGURG);
+    raise(SIGURG);
+}
+
+static void adds_sighup(int sig, siginfo_t *info, void *uc)
+{
+    (void)sig;
+    (void)info;
+    sigaddset(&((ucontext_t *)uc)->uc_sigmask, SIGHUP);
+}
+
+static void jumps(int sig)
+{
+    (void)sig;
+    siglongjmp(away, 1);
+}
+
+static void on(int sig, void (*fn)(int))
+{
+    struct sigaction sa = {.sa_handler = fn};
+
+    CHECK_EQ(sigaction(sig, &sa, NULL), 0);
+}
+
+static void *handlers_under_it(void *arg)
+{
+    struct sigaction sa = {.sa_sigaction = adds_sighup, .sa_flags = SA_SIGINFO};
+
+    mask_signal(SIG_BLOCK, SIGURG);
+    on(SIGURG, on_urgent);
+    on(SIGUSR1, looks_and_raises);
+    CHECK_EQ(raise(SIGUSR1), 0);
+    CHECK_EQ(shown, 1);
+    CHECK(blocked(SIGURG));
+    CHECK_EQ(urgent, 0);
+    CHECK_EQ(sigaction(SIGUSR2, &sa, NULL), 0);
+    CHECK_EQ(raise(SIGUSR2), 0);
+    CHECK(blocked(SIGURG) && blocked(SIGHUP));
+    CHECK_EQ(urgent, 0);
+    mask_signal(SIG_UNBLOCK, SIGURG);
+    CHECK_EQ(urgent, 1);
+    return arg;
+}
+
+TEST(sigurg_stays_blocked_in_handlers)
+{
+    join(spawn(handlers_under_it, NULL));
+}
+
+static void *jumps_under_it(void *arg)
+{
+    mask_signal(SIG_BLOCK, SIGURG);
+    on(SIGUSR1, jumps);
+    if (sigsetjmp(away, 1) == 0)
+        raise(SIGUSR1);
+    CHECK(blocked(SIGURG) && !blocked(SIGUSR1));
+    if (sigsetjmp(away, 1) == 0)
+        siglongjmp(away, 1);
+    CHECK(blocked(SIGURG));
+    return arg;
+}
+
+static void *jumps_without(void *arg)
+{
+    on(SIGURG, jumps);
+    if (sigsetjmp(away, 1) == 0)
+        raise(SIGURG);
+    CHECK(!blocked(SIGURG));
+    if (sigsetjmp(away, 1) == 0) {
+        sigset_t all;
+
+        sigfillset(&all);
+        CHECK_EQ(pthread_sigmask(SIG_SETMASK, &all, NULL), 0);
+        siglongjmp(away, 1);
+    }
+    CHECK(!blocked(SIGURG) && !blocked(SIGTERM));
+    return arg;
+}
+
+TEST(sigurg_after_a_jump_is_as_it_was)
+{
+    join(spawn(jumps_under_it, NULL));
+    join(spawn(jumps_without, NULL));
 }

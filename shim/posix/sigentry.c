@@ -21,6 +21,8 @@
  *   the kernel resumes it.  What the handler changed of the registers takes effect.
  *   The mask of the interrupted code is what the frame says: inside libc (system) that may be
  *   more than g.sigmask; the G's is put back as it was unless the handler changed the context's.
+ *   The kernel's never has the preemption signal (rt_kernel_mask): whether the G blocks that, only
+ *   g.sigmask says, and a handler that changes the context's mask does not change it.
  * errno is untouched, as only system calls of our own are made.
  *
  * A thread before rt_begin runs no handler, which might unwind: kicks are dropped then, for it looks
@@ -168,7 +170,8 @@ static void prepare_resume(struct call *c)
     if (gp == NULL) /* the child has no runtime: its own signal stack is the kernel's */
         return;
     bool changed = mask != c->uc_mask;
-    st_rlx(&gp->sigmask, changed ? signal_mask_of(&uc->uc_sigmask) : c->g_mask);
+    uint64_t hidden = c->g_mask & rt_preempt_bit;
+    st_rlx(&gp->sigmask, changed ? signal_mask_of(&uc->uc_sigmask) | hidden : c->g_mask);
     if (changed)
         *mask_in(uc) = rt_mask_of(gp);
     else
@@ -194,14 +197,16 @@ static void prepare_resume(struct call *c)
 static void run_handler(struct g *gp, struct call *c, uintptr_t frame)
 {
     bool outermost = !rt_in_handler(gp, frame);
-    if (outermost)
+    if (outermost) {
         gp->in_handler = frame;
+        gp->handler_over = c->g_mask;
+    }
     gp->sig_ran++;
     if ((c->sa.sa_flags & SA_RESTART) == 0)
         gp->sig_eintr++;
     gp->sig_landing = false;
     show_altstack(gp, &c->uc->uc_stack, frame);
-    st_rlx(&gp->sigmask, handler_mask(c, c->uc_mask));
+    st_rlx(&gp->sigmask, handler_mask(c, c->uc_mask | (c->g_mask & rt_preempt_bit)));
     signal_kick_self(gp);
     set_m_mask(gp, rt_kernel_mask(gp->sigmask));
     call_program(c);

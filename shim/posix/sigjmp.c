@@ -3,6 +3,8 @@
  * libc sets the kernel's mask by its own system call then, which we do not see; so the G's
  * mask is set first, by our own, and libc does the rest.  A context's mask is mostly that of
  * now, and then there is nothing to do before.
+ * libc saved the kernel's mask, which never has the preemption signal.  So if that is the G's of now
+ * without this signal, or, in a handler, of what the handler interrupted, it is taken for that.
  * When the function of a context returns, libc goes on in uc_link by a call inside itself.  So
  * whenever a context is about to begin its function (what it returns to is where libc lets them
  * all return to), that is made to be ours, which calls our setcontext.
@@ -16,14 +18,27 @@
 #include "shim/posix/signal.h"
 #include "shim/posix/sys.h"
 
+/* SEEN was the kernel's when the jump's target was set. */
+static uint64_t saved_mask(struct g *gp, uint64_t seen)
+{
+    bool out = rt_in_handler(gp, (uintptr_t)__builtin_frame_address(0));
+    if (out && rt_kernel_mask(gp->handler_over) == seen)
+        return gp->handler_over;
+    return rt_kernel_mask(gp->sigmask) == seen ? gp->sigmask : seen;
+}
+
 static void before_jump(const struct __jmp_buf_tag *env)
 {
     struct g *gp = rt_self();
+    sigset_t set;
     if (gp == NULL)
         return;
     sys_file_abandon(gp);
-    if (env->__mask_was_saved)
-        pthread_sigmask(SIG_SETMASK, (const sigset_t *)&env->__saved_mask, NULL);
+    if (env->__mask_was_saved) {
+        signal_set_of(
+            &set, saved_mask(gp, signal_mask_of((const sigset_t *)&env->__saved_mask)));
+        pthread_sigmask(SIG_SETMASK, &set, NULL);
+    }
 }
 
 #define JUMP(name)                                                                       \

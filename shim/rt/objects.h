@@ -253,6 +253,7 @@ struct g {
     uint64_t sig_counted; /* the mask it is counted under; own thread */
     struct os_altstack altstack; /* the program's; size 0: none; own thread */
     uintptr_t in_handler;        /* frame of its outermost handler, see rt_in_handler */
+    uint64_t handler_over;       /* sigmask of what that interrupted */
     /* handlers run on this G, all / those without SA_RESTART; own thread */
     uint32_t sig_ran, sig_eintr;
     uint32_t in_call; /* enum g_call: where a cancellation finds it; own thread [C2] */
