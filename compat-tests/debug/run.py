@@ -337,7 +337,7 @@ def check_mix(events, procs, workers=frozenset(WORKERS | {"goes on"})):
     kinds = collections.Counter(e["name"] for g in threads.values() for e in g)
     must(kinds["running"] >= 1000 and kinds["semaphore"] >= 600, kinds)
     must(kinds["sleep"] >= 5 and kinds["join"] >= 1, kinds)
-    woken_by = {e["args"].get("by") for g in threads.values() for e in g if e["name"] == "running"}
+    woken_by = {e.get("args", {}).get("by") for g in threads.values() for e in g if e["name"] == "running"}
     must(len(woken_by & threads.keys()) >= 3, "nobody wakes anybody:", woken_by)
     for e in (e for g in threads.values() for e in g):
         must(e["name"] in STATES or e["name"].startswith("call"), e)

@@ -20,10 +20,6 @@
 
 enum { MAX_CHUNKS = 1600 }; /* 64 MB */
 
-/* TSC ticks, some 0.5 us: who is switched to at once was not kept waiting.  In a program that
- * switches all the time a quarter of the trace would say so. */
-static const uint64_t AT_ONCE_TICKS = 1000;
-
 bool trace_on;
 uint64_t trace_tsc;
 struct trace_buffer *trace_buffers;
@@ -109,6 +105,9 @@ static void put(struct trace_buffer *b, struct trace_record r, enum trace_type t
     to->begin = r.begin;
     to->end = r.end;
     to->extra = r.extra;
+    to->off = r.off;
+    to->ready = r.ready;
+    to->waited = r.waited;
     to->g = r.g;
     to->p = r.p;
     to->how = r.how;
@@ -152,6 +151,9 @@ static void run_ends(struct m *mp, struct g *gp, uint64_t now)
     r.extra = (uint64_t)gp->trace.by << 32 | (uint32_t)mp->tid;
     r.how = how_it_ended(mp, gp);
     gp->trace.preempted = false;
+    r.off = gp->trace.off;
+    r.ready = gp->trace.woken;
+    r.waited = gp->trace.waited;
     r.begin = gp->trace.on;
     r.end = gp->trace.off = time_of(gp, now);
     st_rel(&gp->trace.runs, false); /* MO: release -> [R3] in close_slices */
@@ -182,32 +184,23 @@ static void first_run(struct m *mp, struct g *gp, uint64_t now)
     tell_name(mp->trace, gp);
 }
 
-/* GP, chosen by MP, begins to run: what it did since it last ran is known now. */
+/* GP, chosen by MP, begins to run.  What it did since it last ran is told when the run ends. */
 static void run_begins(struct m *mp, struct g *gp, uint64_t now)
 {
-    struct trace_record r = {.g = g_number(gp)};
-    bool waited = gp->wait_reason != WAIT_NONE;
-    uint64_t ready = gp->trace.ready;
-    if (!gp->trace.born)
+    struct trace_g *t = &gp->trace;
+    if (!t->born)
         first_run(mp, gp, now);
-    r.begin = gp->trace.off;
     if (now < mp->p->trace.end)
         now = mp->p->trace.end;
-    now = time_of(gp, now);
-    gp->trace.on = now;
-    st_rel(&gp->trace.runs, true); /* MO: release -> [R3] in close_slices */
-    if (waited) {
-        r.end = ready < r.begin ? r.begin : ready > now ? now : ready;
-        r.how = gp->wait_reason;
-        put(mp->trace, r, TRACE_WAIT);
-        r.begin = r.end;
-    }
-    r.end = now;
-    if (r.end - r.begin > AT_ONCE_TICKS)
-        put(mp->trace, r, TRACE_RUNNABLE);
-    gp->trace.by = gp->trace.waker;
-    gp->trace.waker = 0;
-    mp->p->trace.begin = now;
+    t->on = time_of(gp, now);
+    t->waited = gp->wait_reason;
+    t->woken = t->waited == WAIT_NONE || t->ready < t->off ? t->off : t->ready;
+    if (t->woken > t->on)
+        t->woken = t->on;
+    t->by = t->waker;
+    t->waker = 0;
+    st_rel(&t->runs, true); /* MO: release -> [R3] in close_slices */
+    mp->p->trace.begin = t->on;
     mp->p->trace.gp = gp;
 }
 

@@ -28,11 +28,10 @@ struct p;
 enum trace_type {
     TRACE_NONE, /* a record that is not complete yet */
     TRACE_RUN, /* G ran on P all the time; extra: kernel thread, and above its 32 bits the
-                     * number of the G that readied it, 0: nobody */
-    TRACE_RUN_G,    /* the same, on several Ps or on none for a part of it */
-    TRACE_RUN_P,    /* P's part of such a run; extra: kernel thread */
-    TRACE_WAIT,     /* G waited; how = wait_reason */
-    TRACE_RUNNABLE, /* G waited for a P, not just for the switch to it */
+                  * number of the G that readied it, 0: nobody */
+    TRACE_RUN_G, /* the same, on several Ps or on none for a part of it */
+    TRACE_RUN_P, /* P's part of such a run; extra: kernel thread */
+    TRACE_WAIT,  /* G waits, and the trace ends; how = wait_reason */
     TRACE_CALL,  /* G was in a blocking call; extra: its number, UINT64_MAX: not known */
     TRACE_BORN,  /* point; extra: tid */
     TRACE_GONE,  /* point */
@@ -53,10 +52,12 @@ enum trace_end {
 struct trace_record {
     uint64_t begin, end; /* TSC */
     uint64_t extra;
+    uint64_t off, ready; /* before a run of G: when it had stopped, and was readied */
     uint32_t g;
     uint16_t p;
     uint8_t how;
-    uint8_t type; /* enum trace_type, last to be written; atomic [R1] */
+    uint8_t waited; /* for what from OFF to READY, a wait_reason */
+    uint8_t type;   /* enum trace_type, last to be written; atomic [R1] */
 };
 
 struct trace_buffer;
@@ -69,7 +70,10 @@ struct trace_g {
     uint64_t ready; /* when it was readied; by the readier */
     uint64_t call;  /* when its blocking call began */
     uint32_t waker; /* by the readier */
-    uint32_t by;    /* waker of the run under way */
+    /* of the run under way */
+    uint32_t by;    /* waker */
+    uint64_t woken; /* when it was readied, from off to on */
+    uint8_t waited; /* for what until then */
     bool born;
     bool preempted; /* its run ends by preemption; set before, by the G */
     char name[16];  /* as last recorded */

@@ -22,6 +22,9 @@
 
 enum { OUT = 256 * 1024, LINE_MAX_BYTES = 512, WRITER_STACK = 128 * 1024 };
 static const int64_t LOOK_NS = 50000000;
+/* TSC ticks, some 0.5 us: who is switched to at once was not kept waiting.  In a program that
+ * switches all the time a quarter of the trace would say so. */
+static const uint64_t AT_ONCE_TICKS = 1000;
 enum { PROCESSORS = 1, THREADS = 2 }; /* "pid" of the tracks */
 
 static struct rt_lock write_lock; /* everything below */
@@ -144,9 +147,9 @@ static void at(uint64_t tsc)
     micros(ns_of(tsc));
 }
 
-static void slice(unsigned pid, uint32_t track, const struct trace_record *r)
+static void slice(unsigned pid, uint32_t track, uint64_t from, uint64_t to)
 {
-    uint64_t begin = ns_of(r->begin), end = ns_of(r->end);
+    uint64_t begin = ns_of(from), end = ns_of(to);
     begin_event('X', pid, track);
     text(",\"ts\":");
     micros(begin);
@@ -199,7 +202,7 @@ static void p_slice(const struct trace_record *r)
     }
     if (r->end > p_end[r->p])
         p_end[r->p] = r->end;
-    slice(PROCESSORS, r->p, r);
+    slice(PROCESSORS, r->p, r->begin, r->end);
     text("G");
     number(r->g);
     text("\",\"args\":{\"end\":\"");
@@ -209,18 +212,29 @@ static void p_slice(const struct trace_record *r)
     text("}}");
 }
 
+static void waits(uint32_t g, uint64_t begin, uint64_t end, uint8_t why)
+{
+    slice(THREADS, g, begin, end);
+    text(end_name(why));
+    text("\"}");
+}
+
+/* A run and what was before.  How it ended, and on what, the slice of its P tells. */
 static void g_slice(const struct trace_record *r)
 {
-    slice(THREADS, r->g, r);
-    text("running\",\"args\":{\"end\":\"");
-    text(end_name(r->how));
-    text("\",\"m\":");
-    number((uint32_t)r->extra);
-    if (r->extra >> 32 != 0) {
-        text(",\"by\":");
-        number(r->extra >> 32);
+    uint32_t by = (uint32_t)(r->extra >> 32);
+    if (r->waited != WAIT_NONE)
+        waits(r->g, r->off, r->ready, r->waited);
+    if (r->begin - r->ready > AT_ONCE_TICKS) {
+        slice(THREADS, r->g, r->ready, r->begin);
+        text("runnable\"}");
     }
-    text("}}");
+    slice(THREADS, r->g, r->begin, r->end);
+    text("running");
+    if (by != 0)
+        arg("by", by);
+    else
+        text("\"}");
 }
 
 static void g_name(const struct trace_record *r)
@@ -264,15 +278,11 @@ static void born_or_gone(const struct trace_record *r)
         text("\"}");
 }
 
-static void runnable_or_call(const struct trace_record *r)
+static void call(const struct trace_record *r)
 {
     if (r->begin == r->end)
         return;
-    slice(THREADS, r->g, r);
-    if (r->type == TRACE_RUNNABLE) {
-        text("runnable\"}");
-        return;
-    }
+    slice(THREADS, r->g, r->begin, r->end);
     text("call ");
     if (r->extra != UINT64_MAX)
         number(r->extra);
@@ -293,13 +303,10 @@ static void event(const struct trace_record *r)
         g_slice(r);
         break;
     case TRACE_WAIT:
-        slice(THREADS, r->g, r);
-        text(end_name(r->how));
-        text("\"}");
+        waits(r->g, r->begin, r->end, r->how);
         break;
-    case TRACE_RUNNABLE:
     case TRACE_CALL:
-        runnable_or_call(r);
+        call(r);
         break;
     case TRACE_BORN:
     case TRACE_GONE:
@@ -465,6 +472,9 @@ static void close_slices(void)
         if (!runs)
             r.how = ld_rlx(&gp->wait_reason);
         r.begin = runs ? gp->trace.on : gp->trace.off;
+        r.off = gp->trace.off;
+        r.ready = gp->trace.woken;
+        r.waited = gp->trace.waited;
         r.end = gp->trace.last > now ? gp->trace.last : now;
         if (!gp->trace.born)
             continue;
