@@ -45,10 +45,13 @@ static struct thread *start(int i, void *(*fn)(void *))
     return t;
 }
 
+/* The kernel lets a join go on a moment before the thread has no state any more. */
 static void end(struct thread *t)
 {
     st_rlx(&t->stop, true);
     pthread_join(t->thread, NULL);
+    while (os_thread_state(t->m.tid) != 0)
+        os_yield();
 }
 
 static bool runs(struct thread *t)
