@@ -148,8 +148,7 @@ bool signal_show_ignored(bool on)
     bool any = false;
     if (on && set == 0)
         return false;
-    rt_enter(&s);
-    rt_lock(&lock);
+    rt_lock_in(&s, &lock);
     for (int sig = 1; sig <= SIGNAL_LAST; sig++) {
         if ((claimed & signal_bit(sig)) == 0 || wanted[sig].sa_handler != SIG_IGN)
             continue;
@@ -160,8 +159,7 @@ bool signal_show_ignored(bool on)
             kernel_set(sig, &wanted[sig]);
     }
     showing += on ? any : -1u;
-    rt_unlock(&lock);
-    rt_exit(&s);
+    rt_unlock_in(&s, &lock);
     return any;
 }
 

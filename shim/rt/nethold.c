@@ -107,11 +107,9 @@ void net_replace_begin(int fd)
     struct net_slot *s = net_slot_of(fd);
     if (likely(s == NULL || !ld_rlx(&s->ours)))
         return;
-    rt_enter(&sec);
-    rt_lock(&s->lock);
+    rt_lock_in(&sec, &s->lock);
     unmark_locked(s);
-    rt_unlock(&s->lock);
-    rt_exit(&sec);
+    rt_unlock_in(&sec, &s->lock);
 }
 
 void net_replace_end(void)

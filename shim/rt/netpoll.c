@@ -54,15 +54,13 @@ int netpoll_open(void)
     int err = 0;
     if (likely(ld_acq(&opened) != 0)) /* MO: acquire <- [W5] */
         return 0;
-    rt_enter(&s);
-    rt_lock(&own_lock);
+    rt_lock_in(&s, &own_lock);
     if (opened == 0) {
         err = -os_poller_open(&poller);
         if (err == 0)
             st_rel(&opened, 1); /* MO: release -> [W5]: poller */
     }
-    rt_unlock(&own_lock);
-    rt_exit(&s);
+    rt_unlock_in(&s, &own_lock);
     return err;
 }
 
@@ -72,11 +70,9 @@ static bool is_marked(struct net_slot *s)
     struct rt_section sec;
     if (likely(!ld_rlx(&s->ours)))
         return false;
-    rt_enter(&sec);
-    rt_lock(&s->lock);
+    rt_lock_in(&sec, &s->lock);
     bool ours = s->ours;
-    rt_unlock(&s->lock);
-    rt_exit(&sec);
+    rt_unlock_in(&sec, &s->lock);
     return ours;
 }
 

@@ -81,12 +81,10 @@ void net_sole(int fd, uint32_t bits)
     struct rt_section sec;
     if (s == NULL)
         return;
-    rt_enter(&sec);
-    rt_lock(&s->lock);
+    rt_lock_in(&sec, &s->lock);
     net_forget_locked(s);
     add_sc(&s->trust, NET_SOLE | bits); /* MO: sc [W8] */
-    rt_unlock(&s->lock);
-    rt_exit(&sec);
+    rt_unlock_in(&sec, &s->lock);
 }
 
 uint32_t net_trust(int fd)

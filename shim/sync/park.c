@@ -163,8 +163,7 @@ void park_room(size_t n)
     if (likely(n <= (size_t)1 << (old->bits + 1)))
         return;
     struct rt_section s;
-    rt_enter(&s);
-    rt_lock(&grow_lock);
+    rt_lock_in(&s, &grow_lock);
     old = ld_rlx(&table);
     uint32_t bits = old->bits;
     while (n > (size_t)1 << (bits + 1))
@@ -189,8 +188,7 @@ void park_room(size_t n)
         for (size_t i = 0; i < size; i++)
             rt_unlock(&old->b[i].lock);
     }
-    rt_unlock(&grow_lock);
-    rt_exit(&s);
+    rt_unlock_in(&s, &grow_lock);
 }
 
 void park_forget(void)
