@@ -65,6 +65,12 @@ static struct m *strays, *strays_end;
 static uint32_t nstrays;
 static struct retake look; /* the one under way */
 
+/* Whose P has this owner word; NULL: nobody's. */
+static struct m *m_of(uintptr_t owner)
+{
+    return (struct m *)(owner & ~(uintptr_t)P_MODE);
+}
+
 /* --- clocks ---------------------------------------------------------------------------- */
 
 /* Time stamp ticks to ns, from the ticks since sysmon's first look. */
@@ -181,10 +187,10 @@ static void see_within(int64_t when)
 }
 
 /* A G that is in the runtime, or in and out of calls that are short, is met in its own code hardly
- * ever.  It needs no signal: it looks whenever it leaves. */
+ * ever.  When others wait it needs no signal: it looks whenever it leaves. */
 static void ask_at_exit(struct p *pp, const struct m *mp, int64_t turn, int64_t now)
 {
-    if (ld_rlx(&mp->curg) != NULL && ran_ns(mp, now) >= turn)
+    if (ld_rlx(&mp->curg) != NULL && others_wait(pp) && ran_ns(mp, now) >= turn)
         st_rlx(&pp->preempt, 1);
 }
 
@@ -197,8 +203,7 @@ static void retake_syscall(struct p *pp, struct m *mp, int64_t now)
         t->syscalltick = tick;
         t->syscall_when = now;
         t->syscall_mp = mp;
-        if (others_wait(pp))
-            ask_at_exit(pp, mp, TICK_NS, now);
+        ask_at_exit(pp, mp, TICK_NS, now);
         return;
     }
     bool spare = ld_rlx(&sched.npidle) + ld_rlx(&sched.nmspinning) != 0;
@@ -283,7 +288,7 @@ static bool is_back(const struct m *mp)
     const struct p *pp = ld_rlx(&mp->p);
     if (ld_rlx(&mp->curg) == NULL || ld_rlx(&mp->tid) == 0)
         return true;
-    return pp != NULL && (ld_rlx(&pp->owner) & ~(uintptr_t)P_MODE) == (uintptr_t)mp;
+    return pp != NULL && m_of(ld_rlx(&pp->owner)) == mp;
 }
 
 static void ask_stray(struct m *mp)
@@ -321,7 +326,7 @@ static void look_at_strays(void)
 static struct m *user_of(const struct p *pp)
 {
     uintptr_t o = ld_acq(&pp->owner); /* MO: acquire <- [P1] */
-    return (o & P_MODE) == P_USER ? (struct m *)(o & ~(uintptr_t)P_MODE) : NULL;
+    return (o & P_MODE) == P_USER ? m_of(o) : NULL;
 }
 
 /* The P whose G has run longest, for at least HOG_NS; ASKED: among those that were asked
@@ -353,7 +358,7 @@ static void ask_all_at_exit(int64_t now)
         struct p *pp = sched.allp[i];
         uintptr_t o = ld_acq(&pp->owner); /* MO: acquire <- [P1] */
         if (o != 0 && (o & P_MODE) != P_USER)
-            ask_at_exit(pp, (struct m *)(o & ~(uintptr_t)P_MODE), HOG_NS, now);
+            ask_at_exit(pp, m_of(o), HOG_NS, now);
     }
 }
 
@@ -393,7 +398,7 @@ static void make_way_here(struct p *pp, struct m *mp, int64_t now)
 static bool look_at(struct p *pp, int64_t now)
 {
     uintptr_t o = ld_acq(&pp->owner); /* MO: acquire <- [P1] */
-    struct m *mp = (struct m *)(o & ~(uintptr_t)P_MODE);
+    struct m *mp = m_of(o);
     if (mp == NULL)
         return proc_is_surplus(pp);
     look.busy = true;
@@ -407,8 +412,7 @@ static bool look_at(struct p *pp, int64_t now)
         retake_user(pp, mp, now);
         return ran_ns(mp, now) >= HOGGED_NS;
     default:
-        if (others_wait(pp))
-            ask_at_exit(pp, mp, TICK_NS, now);
+        ask_at_exit(pp, mp, TICK_NS, now);
         return false;
     }
 }
