@@ -126,36 +126,15 @@ static int64_t timers_uncovered(int64_t now)
                                                 : rt_timers_next(now); /* [T1] */
 }
 
-/* Somebody queued work just before we said that we sleep for long, and found every P taken. */
-static bool work_waits(void)
-{
-    if (ld_rlx(&sched.npidle) != 0)
-        return false;
-    uint32_t np = ld_acq(&sched.npall); /* MO: acquire <- [P2] */
-    for (uint32_t i = 0; i < np; i++)
-        if (!runq_empty(sched.allp[i]))
-            return true;
-    return ld_rlx(&sched.runq_size) != 0;
-}
-
-/* A P that came into use since the look: its M may not have seen yet that we sleep for long, and
- * leave something to our next look.  MO: "until; fence; load owner" against "owner; load until",
- * where entering the runtime is a fence [S3]. */
-static bool some_p_in_use(void)
-{
-    uint32_t np = ld_acq(&sched.npall); /* MO: acquire <- [P2] */
-    for (uint32_t i = 0; i < np; i++)
-        if (ld_rlx(&sched.allp[i]->owner) != 0)
-            return true;
-    return false;
-}
-
 /* UNTIL is promised to others; AT_MOST is our own business and promises nothing. */
 static bool sleep_until(int64_t until, int64_t at_most, int64_t now)
 {
     st_sc(&sched.sysmon_until_ns, until); /* MO: sc, [T1], and [S2] against proc_wakep */
     fence_sc();
-    if (until == RT_FOREVER && (work_waits() || some_p_in_use()))
+    /* A P came into use since the look.  Its M may not have seen yet that we sleep for long: it
+     * finds no P for what it queues [S2], or leaves something to our next look [S3].
+     * MO: "until; fence; load npidle" against "npidle; rt_enter or the lock's end; load until". */
+    if (until == RT_FOREVER && ld_rlx(&sched.npidle) != ld_rlx(&sched.np))
         until = now + TICK_NS;
     int64_t timers = timers_uncovered(now);
     if (timers < until)

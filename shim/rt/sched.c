@@ -228,8 +228,8 @@ void rt_park(struct g *gp, enum wait_reason why)
     gp->wait_reason = WAIT_NONE;
 }
 
-/* May the wake-up of an idle M be put off?  See the head of this file.  MO: "own the P; load until",
- * against sysmon's "until; fence; load owner" [S3]. */
+/* May the wake-up of an idle M be put off?  See the head of this file.  MO: "npidle, when the P was
+ * taken; load until", against sysmon's "until; fence; load npidle" [S3]. */
 static bool put_off_wake(struct g *self, struct p *pp)
 {
     /* MO: relaxed, behind the fence of rt_enter: [S3] "owner; load until" against sysmon */
