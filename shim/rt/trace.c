@@ -102,15 +102,7 @@ static void put(struct trace_buffer *b, struct trace_record r, enum trace_type t
     struct trace_record *to = b != NULL ? take_slot(b, false) : NULL;
     if (to == NULL)
         return;
-    to->begin = r.begin;
-    to->end = r.end;
-    to->extra = r.extra;
-    to->off = r.off;
-    to->ready = r.ready;
-    to->waited = r.waited;
-    to->g = r.g;
-    to->p = r.p;
-    to->how = r.how;
+    *to = r;                 /* its type is TRACE_NONE */
     st_rel(&to->type, type); /* MO: release -> [R1] in drain */
 }
 
@@ -147,14 +139,9 @@ static uint8_t how_it_ended(struct m *mp, struct g *gp)
 static void run_ends(struct m *mp, struct g *gp, uint64_t now)
 {
     struct p *pp = mp->p;
-    struct trace_record r = {.g = g_number(gp)};
-    r.extra = (uint64_t)gp->trace.by << 32 | (uint32_t)mp->tid;
+    struct trace_record r = trace_run_of(gp, mp);
     r.how = how_it_ended(mp, gp);
     gp->trace.preempted = false;
-    r.off = gp->trace.off;
-    r.ready = gp->trace.woken;
-    r.waited = gp->trace.waited;
-    r.begin = gp->trace.on;
     r.end = gp->trace.off = time_of(gp, now);
     st_rel(&gp->trace.runs, false); /* MO: release -> [R3] in close_slices */
     if (pp != NULL && pp->trace.gp == gp && pp->trace.begin == r.begin) {

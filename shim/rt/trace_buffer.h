@@ -25,6 +25,20 @@ struct trace_buffer {
 extern struct trace_buffer *trace_buffers; /* atomic [R3] */
 extern uint64_t trace_tsc;                 /* at the start of the trace */
 
+/* trace_run_of - the run of GP on MP (NULL: not known) that is under way, or was the last, and what
+ * was before; END and HOW are for the caller to fill in. */
+static inline struct trace_record trace_run_of(const struct g *gp, const struct m *mp)
+{
+    const struct trace_g *t = &gp->trace;
+    uint32_t tid = mp != NULL ? (uint32_t)ld_rlx(&mp->tid) : 0;
+    return (struct trace_record){.begin = t->on,
+                                 .extra = (uint64_t)t->by << 32 | tid,
+                                 .off = t->off,
+                                 .ready = t->woken,
+                                 .g = g_number(gp),
+                                 .waited = t->waited};
+}
+
 struct trace_buffer *trace_buffer_new(void);
 void trace_chunk_free(struct trace_chunk *c);
 void trace_pool_forked(void);

@@ -439,12 +439,6 @@ bool trace_write_start(const char *path)
     return false;
 }
 
-static uint32_t kernel_thread_of(struct g *gp)
-{
-    const struct m *mp = ld_rlx(&gp->m);
-    return mp != NULL ? (uint32_t)ld_rlx(&mp->tid) : 0;
-}
-
 /* What is still going on: a slice for each P that runs something, and for each thread.  Threads
  * go on meanwhile, untraced: what counts is what they told last [R3], so that nothing is told
  * twice. */
@@ -454,27 +448,24 @@ static void close_slices(void)
     for (uint32_t i = 0; i < ld_rlx(&sched.npall); i++) {
         struct trace_p *t = &sched.allp[i]->trace;
         struct g *gp = ld_rlx(&t->gp);
-        struct trace_record r = {
-            .p = (uint16_t)i, .how = TRACE_OPEN, .type = TRACE_RUN_P};
-        r.begin = t->begin;
-        r.end = now;
-        if (gp == NULL || r.begin < p_end[i] || r.begin > now)
+        uint64_t begin = ld_rlx(&t->begin);
+        if (gp == NULL || begin < p_end[i] || begin > now)
             continue; /* it ended while we looked */
-        r.g = g_number(gp);
-        r.extra = kernel_thread_of(gp);
+        struct trace_record r = trace_run_of(gp, ld_rlx(&gp->m));
+        r.type = TRACE_RUN_P;
+        r.p = (uint16_t)i;
+        r.how = TRACE_OPEN;
+        r.begin = begin;
+        r.end = now;
         event(&r);
     }
     for (struct g *gp = g_first(); gp != NULL; gp = g_next(gp)) {
         bool runs = ld_acq(&gp->trace.runs); /* MO: acquire <- [R3] */
-        struct trace_record r = {.g = g_number(gp), .how = TRACE_OPEN};
+        struct trace_record r = trace_run_of(gp, ld_rlx(&gp->m));
         r.type = runs ? TRACE_RUN_G : TRACE_WAIT;
-        r.extra = (uint64_t)gp->trace.by << 32 | kernel_thread_of(gp);
+        r.how = runs ? TRACE_OPEN : ld_rlx(&gp->wait_reason);
         if (!runs)
-            r.how = ld_rlx(&gp->wait_reason);
-        r.begin = runs ? gp->trace.on : gp->trace.off;
-        r.off = gp->trace.off;
-        r.ready = gp->trace.woken;
-        r.waited = gp->trace.waited;
+            r.begin = r.off;
         r.end = gp->trace.last > now ? gp->trace.last : now;
         if (!gp->trace.born)
             continue;
@@ -491,8 +482,7 @@ void trace_finish(void)
     struct rt_section s;
     if (!ld_rlx(&trace_on))
         return;
-    rt_enter(&s);
-    rt_lock(&write_lock);
+    rt_lock_in(&s, &write_lock);
     st_rlx(&trace_on, false);
     drain_all();
     if (fd >= 0) {
@@ -502,8 +492,7 @@ void trace_finish(void)
         os_close(fd);
         fd = -1;
     }
-    rt_unlock(&write_lock);
-    rt_exit(&s);
+    rt_unlock_in(&s, &write_lock);
 }
 
 void trace_forked(void)
