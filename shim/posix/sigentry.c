@@ -58,6 +58,9 @@ struct call {
     bool pass_on; /* not a call: the signal is for another thread */
     bool native;  /* the G waits with the identity of its M */
     bool landing; /* the G was emptying its M's slot */
+    /* Those of the G's call that was interrupted; the handler's calls have their own. */
+    bool call_any;
+    uint32_t call_ran;
     struct sigaction sa;
     siginfo_t *info;
     ucontext_t *uc;
@@ -183,6 +186,8 @@ static void prepare_resume(struct call *c)
                                               shown.ss_size};
     struct os_altstack *g = &gp->m->gsignal;
     uc->uc_stack = (stack_t){.ss_sp = g->sp, .ss_size = g->bytes};
+    gp->call_ran = c->call_ran;
+    gp->call_any = c->call_any;
     block_resume(uc);
     fence_sc(); /* MO: [Z5] */
     if (unlikely((signal_process_pending() & ~gp->sigmask) != 0))
@@ -204,7 +209,7 @@ static void run_handler(struct g *gp, struct call *c, uintptr_t frame)
     gp->sig_ran++;
     if ((c->sa.sa_flags & SA_RESTART) == 0)
         gp->sig_eintr++;
-    gp->sig_landing = false;
+    gp->sig_landing = gp->call_any = false;
     show_altstack(gp, &c->uc->uc_stack, frame);
     st_rlx(&gp->sigmask, handler_mask(c, c->uc_mask | (c->g_mask & rt_preempt_bit)));
     signal_kick_self(gp);
@@ -318,7 +323,9 @@ static void on_user_code(struct g *gp, int sig, siginfo_t *info, void *uc, bool 
                      .uc_mask = *mask_in(uc),
                      .g_mask = gp->sigmask,
                      .native = native,
-                     .landing = gp->sig_landing};
+                     .landing = gp->sig_landing,
+                     .call_any = gp->call_any,
+                     .call_ran = gp->call_ran};
     if (is_fault(sig, info))
         tell_overflow(gp, (uintptr_t)info->si_addr, uc);
     if (pick(gp, &c, info))
